@@ -1,0 +1,190 @@
+//! Configuration: what a TOML file says (`raw.rs`), checked and typed.
+
+pub mod raw;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::policy::Policy;
+
+/// A validated configuration; relative paths are resolved against the file's folder.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The public listener.
+    pub gate: Gate,
+    /// The artifact server.
+    pub upstream: UpstreamConfig,
+    /// SQLite file of the ledger.
+    pub ledger: PathBuf,
+    /// Folder of the depot.
+    pub depot: PathBuf,
+    /// The signer.
+    pub signer: Signer,
+    /// Layout and expiries of the metadata.
+    pub tuf: Tuf,
+    /// Online keys.
+    pub keys: Keys,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Rules, first match wins.
+    pub policy: Policy,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[gate]`
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Worker threads; default: the machine's cores.
+    pub threads: usize,
+    /// Longest wait for requests in flight at the end (10 s).
+    pub grace: Duration,
+    /// URL folder of the metadata, with both slashes (`/metadata/`).
+    pub metadata_prefix: String,
+    /// `max-age` of timestamp.json in seconds (1).
+    pub timestamp_max_age: u32,
+    /// Recorded artifacts up to this size are verified before their first byte leaves (256 KiB).
+    pub verify_first: u64,
+    /// Where ranges of recorded artifacts are cut from verified copies.
+    pub spool: PathBuf,
+    /// Largest artifact spooled (1 GiB); larger ones are answered 200 whole.
+    pub spool_max_object: u64,
+    /// Most bytes spooled at once (4 GiB).
+    pub spool_max_total: u64,
+    /// Most bytes of a request body (0: no limit).
+    pub max_body: u64,
+    /// A client must move at least this many bytes a second, averaged (1,024; 0: off).
+    pub min_rate: u32,
+    /// Longest silence of a client while it sends (60 s).
+    pub client_timeout: Duration,
+    /// Uploads and learning fetches a source address may add a minute (0: no limit).
+    pub learn_rate: u32,
+    /// Most requests held at once by `Prefer: wait` and `unsigned = "wait"` (1,000).
+    pub max_waiters: usize,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// `http://host[:port]`, optionally with a base path.
+    pub url: url::Url,
+    /// Send the client's Host instead of the upstream's own.
+    pub preserve_host: bool,
+    /// Further `host[:port]`s a redirect may lead to.
+    pub redirect_hosts: Vec<String>,
+    /// To connect (5 s).
+    pub connect_timeout: Duration,
+    /// Between bytes read or written (60 s).
+    pub io_timeout: Duration,
+    /// Most of the gate's own reads at once (32).
+    pub max_reads: usize,
+    /// Headers that carry a client's credentials (`authorization`, `cookie`, `x-jfrog-art-api`, …).
+    pub credential_headers: Vec<http::HeaderName>,
+    /// `Authorization` value for neutral reads, from `[upstream.identity]`.
+    pub identity: Option<Secret>,
+}
+
+/// A secret: never shown.
+#[derive(Clone)]
+pub struct Secret(pub zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// `[signer]`
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// Unix socket over which proxies wake the signer and hear of publications.
+    pub socket: PathBuf,
+    /// Shortest time between publications (0).
+    pub min_interval: Duration,
+    /// Most observations in one publication (10,000).
+    pub batch: usize,
+    /// How long superseded metadata stays (24 h).
+    pub retain: Duration,
+}
+
+/// Which layout the metadata has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Layout {
+    /// Hash bins, two views.
+    Bins,
+    /// All in targets.json, at most 1,000.
+    Flat,
+}
+
+/// `[tuf]`
+#[derive(Clone, Debug)]
+pub struct Tuf {
+    /// Bins or flat.
+    pub layout: Layout,
+    /// Number of bins, fixed at `init`.
+    pub bins: u32,
+    /// 1 year.
+    pub targets_expiry: Duration,
+    /// 1 year.
+    pub delegator_expiry: Duration,
+    /// 90 days.
+    pub bin_expiry: Duration,
+    /// 7 days.
+    pub snapshot_expiry: Duration,
+    /// 1 day.
+    pub timestamp_expiry: Duration,
+    /// Most targets in a bin (2,000).
+    pub max_bin_targets: u64,
+    /// Most bytes of a bin's file (1,000,000).
+    pub max_bin_bytes: u64,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// PKCS#8 PEM, plain or encrypted.
+    pub path: PathBuf,
+    /// Environment variable or file that holds the passphrase.
+    pub passphrase: Option<Passphrase>,
+}
+
+/// Where a passphrase comes from.
+#[derive(Clone, Debug)]
+pub enum Passphrase {
+    /// An environment variable.
+    Env(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// `[keys]`: the online keys; targets is absent where it is signed offline.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Signs timestamp.json.
+    pub timestamp: KeyFile,
+    /// Signs snapshot, the bins and their delegator.
+    pub snapshot: KeyFile,
+    /// Signs targets.json.
+    pub targets: Option<KeyFile>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Loopback address of the admin listener; `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `tracing` filter directives (`info`).
+    pub filter: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+    /// One line a request on standard error.
+    pub access: bool,
+}

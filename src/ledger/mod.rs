@@ -1,0 +1,407 @@
+//! The ledger: the durable record of what was observed, recorded, signed and refused.
+//!
+//! Proxies append reservations, observations and intents; the signer turns observations into targets and reserves
+//! versions. A write has reached the disk when its future resolves. The ledger never opens a key and never touches the
+//! depot.
+
+pub mod memory;
+pub mod rule;
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{digest::Digest, target::TargetPath};
+
+/// How the gate learned a digest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provenance {
+    /// First whole neutral read.
+    Fetched,
+    /// Stated by the upstream, then re-read.
+    Reported,
+    /// Stated by an authenticated caller or an import file.
+    Declared,
+    /// Streamed through an upload the upstream accepted.
+    Published,
+}
+
+/// A position in the sequence of observations; 0 is before the first.
+pub type Seq = u64;
+
+/// What an observation says happened.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "act")]
+pub enum Act {
+    /// These bytes were seen at the path.
+    Record {
+        /// Their digest.
+        digest: Digest,
+        /// Their length in bytes.
+        length: u64,
+        /// How they were seen.
+        provenance: Provenance,
+    },
+    /// An operator takes these bytes in place of what is recorded, whatever the policy (`drift accept`).
+    Replace {
+        /// Their digest.
+        digest: Digest,
+        /// Their length in bytes.
+        length: u64,
+    },
+    /// The upstream accepted a DELETE: leaves a tombstone.
+    Delete,
+    /// An operator withdraws the target: 410 in every form.
+    Retract {
+        /// Shown in the audit log.
+        reason: String,
+    },
+    /// An operator drops record, history and tombstone: the path may be learned anew.
+    Forget,
+}
+
+/// Something a proxy or an operator saw; the signer decides what becomes of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Observation {
+    /// Assigned by the ledger, strictly increasing.
+    pub seq: Seq,
+    /// The target path.
+    pub path: TargetPath,
+    /// What happened.
+    #[serde(flatten)]
+    pub act: Act,
+    /// Who: `client 127.0.0.1`, `operator`, `gate`. Never a credential.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What stands behind a recorded path.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Listed in the metadata.
+    Live,
+    /// Deleted: not listed; other bytes are refused.
+    Deleted,
+    /// Retracted by an operator: not listed, 410.
+    Retracted,
+}
+
+/// A recorded target.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Target {
+    /// The target path.
+    pub path: TargetPath,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub length: u64,
+    /// How the gate learned them.
+    pub provenance: Provenance,
+    /// Live, deleted or retracted.
+    pub state: State,
+    /// The observation that made it so; signed once a publication covers this number.
+    pub seq: Seq,
+    /// Who made that observation.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+    /// Digests that were recorded here before, newest first, each with its length and when it was superseded.
+    pub superseded: Vec<Superseded>,
+}
+
+/// A digest that was recorded before.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Superseded {
+    /// The digest.
+    pub digest: Digest,
+    /// Its bytes' number.
+    pub length: u64,
+    /// When another took its place.
+    pub at: Timestamp,
+}
+
+/// Upstream bytes, confirmed by a neutral read, that differ from the record.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Drift {
+    /// The target path.
+    pub path: TargetPath,
+    /// What is recorded.
+    pub recorded: Digest,
+    /// What the upstream has.
+    pub observed: Digest,
+    /// Its length in bytes.
+    pub observed_length: u64,
+    /// When it was confirmed.
+    pub at: Timestamp,
+}
+
+/// Identifies a reservation.
+pub type ReservationId = u64;
+
+/// An upload in flight: its digest is known, the upstream's answer is not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reservation {
+    /// Assigned by the ledger.
+    pub id: ReservationId,
+    /// The target path.
+    pub path: TargetPath,
+    /// SHA-256 of the body.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Who uploads.
+    pub who: String,
+    /// When it was reserved.
+    pub at: Timestamp,
+    /// The upstream's answer was lost: a neutral read must settle it.
+    pub doubtful: bool,
+}
+
+/// The ledger's answer to [`Ledger::reserve`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reserved {
+    /// Go on; confirm, release or doubt it.
+    Granted(ReservationId),
+    /// Other bytes are recorded, deleted or retracted here.
+    Conflict(rule::Conflict),
+    /// Another reservation for other bytes stands: settle it first if doubtful, else wait.
+    Held(Reservation),
+}
+
+/// A path whose bytes the gate must read itself: something changed it without passing through whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Intent {
+    /// Assigned by the ledger.
+    pub id: u64,
+    /// The target path.
+    pub path: TargetPath,
+    /// What a successful read counts as.
+    pub provenance: Provenance,
+    /// On whose behalf.
+    pub who: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// All the ledger knows of one path.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Entry {
+    /// What the signer made of it.
+    pub target: Option<Target>,
+    /// Observations the signer has not applied yet, oldest first.
+    pub pending: Vec<Observation>,
+    /// Uploads in flight or in doubt.
+    pub reservations: Vec<Reservation>,
+    /// Confirmed drift.
+    pub drift: Option<Drift>,
+}
+
+/// A role's version counters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoleRow {
+    /// The role: `targets`, `bins`, `bins4-0`, `snapshot`, `timestamp`.
+    pub name: String,
+    /// Highest version ever handed out; files up to it may exist.
+    pub reserved: u64,
+    /// Version that the last publication listed; 0 when none did.
+    pub published: u64,
+    /// When that version expires.
+    pub expires: Option<Timestamp>,
+}
+
+/// A publication, recorded after its timestamp was swapped in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Publication {
+    /// Version of its snapshot.
+    pub snapshot: u64,
+    /// Version of its timestamp.
+    pub timestamp: u64,
+    /// All observations up to and with this one are in it.
+    pub upto: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// The roles it listed anew: name, version, expiry.
+    pub roles: Vec<(String, u64, Timestamp)>,
+}
+
+/// Proof of holding the signer's lease; every signer write carries it and fails once a newer one was handed out.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Fence(pub u64);
+
+/// What the signer writes before it publishes, in one commit.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Targets as they now are, in the order decided.
+    pub targets: Vec<Target>,
+    /// Paths to drop whole (`forget`).
+    pub forgotten: Vec<TargetPath>,
+    /// Lines for the audit chain.
+    pub audit: Vec<AuditLine>,
+    /// Roles that need a new version, in the order of the answer.
+    pub versions: Vec<String>,
+}
+
+/// A line for the audit chain.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AuditLine {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub who: String,
+    /// What: `record`, `supersede`, `refuse`, `delete`, `retract`, `forget`, `drift`, `drift-end`, `publish` …
+    pub action: String,
+    /// The path, or empty.
+    pub path: String,
+    /// Digests and reasons, for people.
+    pub detail: String,
+}
+
+/// A failed ledger operation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// A row's checksum or the file's structure is wrong.
+    #[error("the ledger `{place}` is damaged: {detail}")]
+    Damaged {
+        /// File or table.
+        place: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The lease was taken by another signer.
+    #[error("another signer holds the lease (fence {newest}, ours {ours})")]
+    Fenced {
+        /// The number we hold.
+        ours: u64,
+        /// The newest handed out.
+        newest: u64,
+    },
+    /// The disk is full.
+    #[error("the ledger `{place}` has no space left")]
+    Full {
+        /// The file.
+        place: String,
+    },
+    /// Written by a newer tufgate.
+    #[error("the ledger `{place}` has schema {found}, this tufgate knows up to {known}")]
+    Newer {
+        /// The file.
+        place: String,
+        /// Its schema number.
+        found: i64,
+        /// The newest this binary knows.
+        known: i64,
+    },
+    /// Anything else the store said.
+    #[error("the ledger `{place}` failed: {detail}")]
+    Store {
+        /// The file.
+        place: String,
+        /// The store's words.
+        detail: String,
+    },
+}
+
+/// The durable record. One conformance suite (`conformance.rs`) holds for every implementation.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// All that is known of a path.
+    async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError>;
+
+    /// Reserves a path for an upload whose body has this digest. `superseding`: other bytes are allowed (policy
+    /// `track`). Decides by [`rule::upload`] on the folded entry in one transaction with the write. A reservation for the same path and
+    /// digest is granted beside an existing one; `reservation.id` and `doubtful` are ignored.
+    async fn reserve(&self, reservation: Reservation, superseding: bool) -> Result<Reserved, LedgerError>;
+
+    /// The upstream accepted: the reservation becomes an observation, in one commit.
+    async fn confirm(&self, id: ReservationId, at: Timestamp) -> Result<Seq, LedgerError>;
+
+    /// The upstream refused: nothing was stored.
+    async fn release(&self, id: ReservationId) -> Result<(), LedgerError>;
+
+    /// The upstream's answer was lost.
+    async fn doubt(&self, id: ReservationId) -> Result<(), LedgerError>;
+
+    /// Open reservations, oldest first; all of them, as recovery needs them after a crash.
+    async fn reservations(&self) -> Result<Vec<Reservation>, LedgerError>;
+
+    /// Appends an observation (its `seq` is ignored).
+    async fn observe(&self, observation: Observation) -> Result<Seq, LedgerError>;
+
+    /// Commits that a path must be re-read.
+    async fn intend(&self, intent: Intent) -> Result<u64, LedgerError>;
+
+    /// Open intents, oldest first.
+    async fn intents(&self) -> Result<Vec<Intent>, LedgerError>;
+
+    /// Ends an intent.
+    async fn settle_intent(&self, id: u64) -> Result<(), LedgerError>;
+
+    /// Marks a path drifted, or (with `None`) whole again; audited.
+    async fn set_drift(
+        &self,
+        path: &TargetPath,
+        drift: Option<Drift>,
+        who: &str,
+        at: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// All drifted paths.
+    async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
+
+    /// Takes or renews the signer's lease for `ttl_secs`: a new fence for a new holder, the same for the same holder
+    /// while it lasts, `None` while another holds it.
+    async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;
+
+    /// Gives the lease up.
+    async fn end_lease(&self, fence: Fence) -> Result<(), LedgerError>;
+
+    /// Observations after the last publication's `upto`, oldest first, at most `limit`.
+    async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError>;
+
+    /// Targets with these ids, in any order.
+    async fn targets(&self, paths: &[TargetPath]) -> Result<Vec<Target>, LedgerError>;
+
+    /// Writes a batch and hands out its versions, in one commit; the answer is in the order of `batch.versions`.
+    async fn apply(&self, fence: Fence, batch: Batch) -> Result<Vec<u64>, LedgerError>;
+
+    /// Raises a role's reserved (and, when `published`, published) counter to at least `version`, never lowers it.
+    async fn raise_version(&self, fence: Fence, role: &str, version: u64, published: bool) -> Result<(), LedgerError>;
+
+    /// Records a publication, drops the observations it covers, in one commit with the role rows.
+    async fn publish(&self, fence: Fence, publication: Publication) -> Result<(), LedgerError>;
+
+    /// The last publication.
+    async fn publication(&self) -> Result<Option<Publication>, LedgerError>;
+
+    /// All role rows.
+    async fn roles(&self) -> Result<Vec<RoleRow>, LedgerError>;
+
+    /// Live targets of one bin among `2^bits`, sorted by path text.
+    async fn bin(&self, bits: u8, bin: u32) -> Result<Vec<Target>, LedgerError>;
+
+    /// Number of live targets in that bin.
+    async fn bin_count(&self, bits: u8, bin: u32) -> Result<u64, LedgerError>;
+
+    /// Calls `each` for every live target, in id order.
+    async fn each_target(&self, each: &mut (dyn for<'a> FnMut(&'a Target) + Send)) -> Result<(), LedgerError>;
+
+    /// Number of live targets and of pending observations.
+    async fn counts(&self) -> Result<(u64, u64), LedgerError>;
+
+    /// Appends a line to the audit chain.
+    async fn audit(&self, line: AuditLine) -> Result<(), LedgerError>;
+
+    /// The newest `limit` audit lines, newest first.
+    async fn audit_lines(&self, limit: usize) -> Result<Vec<AuditLine>, LedgerError>;
+
+    /// Walks everything and checks row checksums and the audit chain.
+    async fn check(&self) -> Result<(), LedgerError>;
+}

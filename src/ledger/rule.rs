@@ -1,0 +1,173 @@
+//! What may follow what at one path: pure decisions, shared by intake (which answers early) and the signer (which has
+//! the last word).
+
+use crate::digest::Digest;
+
+use super::{Act, Entry, Observation, Provenance, State, Superseded, Target};
+
+/// Why bytes are refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Conflict {
+    /// Other bytes are recorded on an immutable path.
+    #[error("other bytes are recorded here (sha256 {recorded})")]
+    Recorded {
+        /// What is recorded.
+        recorded: Digest,
+    },
+    /// A deleted path takes only its old bytes.
+    #[error("this path was deleted; only its old bytes may return (sha256 {deleted})")]
+    Deleted {
+        /// What was recorded.
+        deleted: Digest,
+    },
+    /// An operator withdrew the path.
+    #[error("this path was retracted by an operator")]
+    Retracted,
+    /// A tracked path may move on, never back.
+    #[error("these bytes were superseded here; a return to them is drift")]
+    Superseded,
+}
+
+/// What an observation makes of a path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The target as it now is.
+    Changed(Target),
+    /// All is dropped.
+    Forgotten,
+    /// Nothing changes.
+    Same,
+    /// The observation is refused.
+    Refused(Conflict),
+}
+
+/// Whether bytes with this digest may take the place of `current`. `superseding`: the policy lets bytes change (`track`).
+fn reserve(current: Option<&Target>, digest: &Digest, superseding: bool) -> Result<(), Conflict> {
+    let Some(current) = current else { return Ok(()) };
+    match current.state {
+        State::Retracted => Err(Conflict::Retracted),
+        _ if current.digest == *digest => Ok(()),
+        State::Deleted => Err(Conflict::Deleted {
+            deleted: current.digest,
+        }),
+        State::Live if !superseding => Err(Conflict::Recorded {
+            recorded: current.digest,
+        }),
+        State::Live if current.superseded.iter().any(|old| old.digest == *digest) => Err(Conflict::Superseded),
+        State::Live => Ok(()),
+    }
+}
+
+/// Whether an upload of `digest` may go upstream. Nobody can squat a name by asking for it: an upload takes the place of
+/// what a fetch taught.
+pub fn upload(current: Option<&Target>, digest: &Digest, superseding: bool) -> Result<(), Conflict> {
+    let fetched = current.is_some_and(|old| old.provenance == Provenance::Fetched);
+    reserve(current, digest, superseding || fetched)
+}
+
+/// Applies one observation. Deciding the same observation twice changes nothing the second time.
+pub fn decide(current: Option<&Target>, seen: &Observation, superseding: bool) -> Verdict {
+    if current.is_some_and(|current| current.seq >= seen.seq) {
+        return Verdict::Same;
+    }
+    match (&seen.act, current) {
+        (
+            Act::Record {
+                digest,
+                length,
+                provenance,
+            },
+            current,
+        ) => record(current, seen, (digest, *length, *provenance), superseding),
+        (Act::Replace { digest, length }, current) => {
+            Verdict::Changed(successor(current, seen, (digest, *length, Provenance::Declared)))
+        }
+        (Act::Delete, Some(current)) if current.state == State::Live => Verdict::Changed(Target {
+            state: State::Deleted,
+            seq: seen.seq,
+            who: seen.who.clone(),
+            at: seen.at,
+            ..current.clone()
+        }),
+        (Act::Retract { .. }, Some(current)) if current.state != State::Retracted => Verdict::Changed(Target {
+            state: State::Retracted,
+            seq: seen.seq,
+            who: seen.who.clone(),
+            at: seen.at,
+            ..current.clone()
+        }),
+        (Act::Forget, Some(_)) => Verdict::Forgotten,
+        (Act::Delete | Act::Retract { .. } | Act::Forget, _) => Verdict::Same,
+    }
+}
+
+/// What stands at the path once the signer has applied all that is pending.
+pub fn fold(entry: &Entry, superseding: bool) -> Option<Target> {
+    let mut current = entry.target.clone();
+    for seen in &entry.pending {
+        match decide(current.as_ref(), seen, superseding) {
+            Verdict::Changed(target) => current = Some(target),
+            Verdict::Forgotten => current = None,
+            Verdict::Same | Verdict::Refused(_) => {}
+        }
+    }
+    current
+}
+
+fn record(
+    current: Option<&Target>,
+    seen: &Observation,
+    (digest, length, provenance): (&Digest, u64, Provenance),
+    superseding: bool,
+) -> Verdict {
+    let next = || successor(current, seen, (digest, length, provenance));
+    let Some(old) = current else {
+        return Verdict::Changed(next());
+    };
+    let allowed = match provenance {
+        Provenance::Published => upload(current, digest, superseding),
+        _ => reserve(current, digest, superseding),
+    };
+    match allowed {
+        Err(conflict) => Verdict::Refused(conflict),
+        Ok(()) if old.digest != *digest || old.state == State::Deleted => Verdict::Changed(next()),
+        Ok(()) if provenance > old.provenance => Verdict::Changed(Target {
+            provenance,
+            seq: seen.seq,
+            who: seen.who.clone(),
+            at: seen.at,
+            ..old.clone()
+        }),
+        Ok(()) => Verdict::Same,
+    }
+}
+
+fn successor(
+    current: Option<&Target>,
+    seen: &Observation,
+    (digest, length, provenance): (&Digest, u64, Provenance),
+) -> Target {
+    let mut superseded = current.map(|old| old.superseded.clone()).unwrap_or_default();
+    if let Some(old) = current.filter(|old| old.digest != *digest) {
+        superseded.insert(
+            0,
+            Superseded {
+                digest: old.digest,
+                length: old.length,
+                at: seen.at,
+            },
+        );
+    }
+    superseded.retain(|old| old.digest != *digest);
+    Target {
+        path: seen.path.clone(),
+        digest: *digest,
+        length,
+        provenance,
+        state: State::Live,
+        seq: seen.seq,
+        who: seen.who.clone(),
+        at: seen.at,
+        superseded,
+    }
+}

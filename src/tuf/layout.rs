@@ -1,0 +1,96 @@
+//! Names of roles and files: generations of bins, the two views, versioned files.
+
+use crate::{digest::Digest, target::bin_of};
+
+/// Folder of the succinct view below the metadata folder, in URLs and in the depot.
+pub const SUCCINCT: &str = "succinct/";
+
+/// A generation of bins: `2^bits` bins called `bins<bits>-<hex>` (DESIGN 2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Generation {
+    bits: u8,
+}
+
+impl Generation {
+    /// The generation with `count` bins; a power of two from 2 to 16,384.
+    pub fn of(count: u32) -> Option<Self> {
+        let good = count.is_power_of_two() && (2..=16_384).contains(&count);
+        good.then(|| Self {
+            bits: count.trailing_zeros() as u8,
+        })
+    }
+
+    /// Leading bits of a path's id that choose its bin.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// Number of bins.
+    pub fn count(self) -> u32 {
+        1 << self.bits
+    }
+
+    /// `name_prefix` of TAP 15.
+    pub fn prefix(self) -> String {
+        format!("bins{}", self.bits)
+    }
+
+    /// Hex digits of a bin number, as TAP 15 pads them.
+    pub fn digits(self) -> usize {
+        usize::from(self.bits.div_ceil(4))
+    }
+
+    /// A bin's role name.
+    pub fn name(self, bin: u32) -> String {
+        format!("bins{}-{bin:0width$x}", self.bits, width = self.digits())
+    }
+
+    /// The bin of a path's id.
+    pub fn bin_of(self, id: &Digest) -> u32 {
+        bin_of(id, self.bits)
+    }
+
+    /// The hex prefixes of SHA-256 that make up a bin (`path_hash_prefixes`).
+    pub fn hash_prefixes(self, bin: u32) -> Vec<String> {
+        let digits = self.digits();
+        let spare = digits as u32 * 4 - u32::from(self.bits);
+        (0..1_u32 << spare)
+            .map(|low| format!("{:0digits$x}", bin << spare | low))
+            .collect()
+    }
+}
+
+/// The file of one version of a role, in the shared folder.
+pub fn file(role: &str, version: u64) -> String {
+    format!("{version}.{role}.json")
+}
+
+/// The `bins` delegator's file in the succinct view.
+pub fn succinct_bins(version: u64) -> String {
+    format!("{SUCCINCT}{version}.bins.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_are_named_as_tap_15_pads_them() {
+        let names = |count: u32, bin| Generation::of(count).unwrap().name(bin);
+        assert_eq!(names(16, 15), "bins4-f");
+        assert_eq!(names(64, 1), "bins6-01");
+        assert_eq!(names(2, 1), "bins1-1");
+        assert_eq!(Generation::of(15), None);
+        assert_eq!(Generation::of(1), None);
+    }
+
+    #[test]
+    fn hash_prefixes_cover_every_digest_once() {
+        for count in [2, 16, 64, 1024] {
+            let generation = Generation::of(count).unwrap();
+            let all: Vec<_> = (0..count).flat_map(|bin| generation.hash_prefixes(bin)).collect();
+            assert_eq!(all.len(), 16_usize.pow(generation.digits() as u32));
+            assert!(all.is_sorted());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Targets metadata as the gate reads and writes it. tough's `schema` serves for root, snapshot, timestamp, keys and
+//! signatures; delegations are our own types, since tough parses one of the two forms only.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tough::schema::key::Key;
+
+/// `targets.json` or a delegated role (TUF spec 4.5).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Targets {
+    /// Always `targets`.
+    #[serde(rename = "_type")]
+    pub kind: TargetsKind,
+    /// `1.0.0` in what the gate writes.
+    pub spec_version: String,
+    /// Greater than 0.
+    pub version: u64,
+    /// Whole seconds, UTC.
+    pub expires: Timestamp,
+    /// Target path to file.
+    pub targets: BTreeMap<String, TargetFile>,
+    /// Roles that speak for parts of the name space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegations: Option<Delegations>,
+    /// Fields unknown to us; signatures cover them.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// The value of `_type`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum TargetsKind {
+    /// The only one.
+    #[serde(rename = "targets")]
+    Targets,
+}
+
+/// What metadata says of one target.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TargetFile {
+    /// Length in bytes.
+    pub length: u64,
+    /// Algorithm to lower-case hex; the gate writes `sha256` only.
+    pub hashes: BTreeMap<String, String>,
+    /// Application data, never written by the gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Value>,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// Delegations: `roles` or `succinct_roles`, never both (TUF spec 4.5, TAP 15).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Delegations {
+    /// Key id to key.
+    pub keys: BTreeMap<String, Key>,
+    /// Named roles, in order of priority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<DelegatedRole>>,
+    /// Hash bins under one key set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succinct_roles: Option<SuccinctRoles>,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// One named delegated role; `paths` or `path_hash_prefixes`, never both.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DelegatedRole {
+    /// Its name; its file is `VERSION.NAME.json`.
+    pub name: String,
+    /// Ids of its keys.
+    pub keyids: Vec<String>,
+    /// Signatures needed.
+    pub threshold: u64,
+    /// Stop the search here.
+    pub terminating: bool,
+    /// Shell-style patterns; `*` and `?` stop at `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// Hex prefixes of SHA-256 of the target path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_hash_prefixes: Option<Vec<String>>,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// Hash bins (TAP 15).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SuccinctRoles {
+    /// Ids of the bins' keys.
+    pub keyids: Vec<String>,
+    /// Signatures needed.
+    pub threshold: u64,
+    /// 1 to 32; `2^bit_length` bins.
+    pub bit_length: u8,
+    /// Bins are called `PREFIX-HEX`.
+    pub name_prefix: String,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
