@@ -144,7 +144,7 @@ impl Gate {
         options.write_timeout = Some(upstream.io_timeout);
         if ctx.write.is_some() {
             // A write never rides a pooled connection: a stale one would need the body a second time.
-            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard().deny_upgrades();
+            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
             options.idle_timeout = Some(std::time::Duration::ZERO);
             peer.group_key = rand::random();
         }
@@ -179,7 +179,9 @@ impl Gate {
     /// The request target as the upstream gets it: the canonical encoding where there is one, below the base path.
     fn upstream_target(&self, ctx: &GateCtx, raw: &[u8]) -> Vec<u8> {
         let base = self.config().upstream.url.path().trim_end_matches('/');
-        let (path, query) = split_target(raw);
+        let Some((path, query)) = split_target(raw) else {
+            return raw.to_vec();
+        };
         let path = ctx.canonical.as_ref().map_or(path, |canonical| canonical.as_bytes());
         let mut target = [base.as_bytes(), path].concat();
         if let Some(query) = query {
@@ -265,14 +267,16 @@ impl Gate {
         let agent = request.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
         tracing::info!(
             target: "tufgate::access",
-            client.ip = client_ip(session).map(tracing::field::display),
-            http.method = %request.method,
-            http.path = %String::from_utf8_lossy(path),
-            http.status = status,
-            http.bytes = session.body_bytes_sent(),
-            http.agent = %String::from_utf8_lossy(agent),
-            duration.us = ctx.started.map_or(0, |at| at.elapsed().as_micros() as u64),
-            error = error.map(tracing::field::display),
+            {
+                client.ip = client_ip(session).map(tracing::field::display),
+                http.method = %request.method,
+                http.path = %String::from_utf8_lossy(path),
+                http.status = status,
+                http.bytes = session.body_bytes_sent(),
+                http.agent = %String::from_utf8_lossy(agent),
+                duration.us = ctx.started.map_or(0, |at| at.elapsed().as_micros() as u64),
+                error = error.map(tracing::field::display),
+            },
             "{} {} {status}", request.method, String::from_utf8_lossy(path),
         );
     }

@@ -64,7 +64,10 @@ pub struct Read<'a> {
 
 /// Routes a request target.
 pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, target: &[u8]) -> Route<'a> {
-    let (path, query) = split_target(target);
+    // `*` and a bare authority name no path.
+    let Some((path, query)) = split_target(target) else {
+        return Route::Pass;
+    };
     if let Some(file) = below(path, metadata_prefix) {
         return match *method {
             Method::GET | Method::HEAD => Route::Metadata(file),
