@@ -39,7 +39,10 @@ pub fn split_target(raw: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
             let (head, rest) = raw.split_at_checked(scheme.len())?;
             head.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
         })?;
-        let host = after.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(after.len());
+        let host = after
+            .iter()
+            .position(|b| matches!(b, b'/' | b'?'))
+            .unwrap_or(after.len());
         if host == 0 {
             return None;
         }
