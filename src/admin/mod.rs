@@ -135,6 +135,3 @@ impl Admin {
         Ok(status)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -98,3 +98,7 @@ where
         self.proxy.cleanup().await;
     }
 }
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;
