@@ -1,0 +1,145 @@
+//! `tufgate serve`: the gate. One process for proxy and admin, the signer as its child; or one role alone.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    cli::{CliError, load},
+    config::Config,
+    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child::SignerProgram, parts},
+    telemetry,
+};
+
+/// Run the gate
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
+    config: PathBuf,
+    /// Run one role alone; by default all of them, the signer as a process of its own
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Check configuration, keys, ledger and depot, and exit
+    #[arg(long)]
+    check: bool,
+    /// End when standard input closes, and say `ready` on standard output: how a parent process runs it
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// A role of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Role {
+    /// Health, metrics and status on loopback
+    Admin,
+    /// The public listener
+    Proxy,
+    /// Turns observations into signed metadata; the only one that opens keys
+    Signer,
+}
+
+impl Serve {
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(self) -> Result<(), CliError> {
+        let config = load(&self.config)?;
+        if self.check {
+            return check(&config);
+        }
+        telemetry::init(&config.log).map_err(CliError::config)?;
+        let roles = match self.role {
+            None => Roles {
+                proxy: true,
+                admin: true,
+                signer: SignerPlace::Child(this_program(&config)?),
+            },
+            Some(role) => Roles {
+                proxy: role == Role::Proxy,
+                admin: role == Role::Admin,
+                signer: match role {
+                    Role::Signer => SignerPlace::Here,
+                    _ => SignerPlace::Elsewhere,
+                },
+            },
+        };
+        serve(config, roles, until(self.supervised), |_| {
+            if self.supervised {
+                println!("{}", server::child::READY);
+            }
+        })
+    }
+}
+
+/// This program as signer, for a configuration.
+pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
+    SignerProgram::this(&config.file).map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
+}
+
+/// Starts the roles on a runtime with the configured number of threads, calls `started`, and ends them once `until`
+/// resolves.
+pub fn serve(
+    config: Config,
+    roles: Roles,
+    until: impl Future<Output = &'static str>,
+    started: impl FnOnce(&server::Running),
+) -> Result<(), CliError> {
+    let grace = config.gate.grace;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.gate.threads)
+        .thread_name("tufgate")
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
+    let ended = runtime.block_on(async {
+        let running = server::start(config, roles, Overrides::default()).await?;
+        started(&running);
+        let reason = until.await;
+        tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
+        Ok(running.stop().await)
+    });
+    // Whatever is left was cut: the grace is over.
+    runtime.shutdown_timeout(Duration::ZERO);
+    match ended.map_err(|error: StartError| refused(&error))? {
+        Stopped::Whole => Ok(()),
+        Stopped::Cut(what) => Err(CliError::failed(format_args!("shut down after {grace:?}, but cut {what}"))),
+    }
+}
+
+/// What ends the process: SIGTERM or SIGINT, or for a supervised one the end of its standard input.
+///
+/// A supervised process ignores the signals: both a terminal's Ctrl-C and a service manager reach the whole group, and
+/// its parent still needs it while requests in flight end.
+pub async fn until(supervised: bool) -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return "signals cannot be received";
+    };
+    if supervised {
+        let mut byte = [0];
+        while matches!(tokio::io::stdin().read(&mut byte).await, Ok(1)) {}
+        return "the parent process is done";
+    }
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// An error at start, for people.
+pub fn refused(error: &StartError) -> CliError {
+    let refused = CliError::new(error.exit_code(), error);
+    match error.hint() {
+        Some(hint) => refused.hint(hint),
+        None => refused,
+    }
+}
+
+/// `--check`.
+fn check(config: &Config) -> Result<(), CliError> {
+    super::block_on(parts::check(config))?.map_err(|error| refused(&error))?;
+    println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
+    Ok(())
+}
