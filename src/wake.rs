@@ -200,12 +200,12 @@ async fn send_wake(stream: &mut UnixStream) -> bool {
     matches!(timeout(PATIENCE, stream.write_all(b"w")).await, Ok(Ok(())))
 }
 
-/// Wakes the signer once, for commands that wrote to the ledger by themselves. An error says that no signer listens;
-/// it will find the work when it starts.
-pub async fn nudge(socket: &Path) -> io::Result<()> {
+/// Wakes the signer once, for commands that wrote to the ledger by themselves; bytes read from the stream are
+/// publications. An error says that no signer listens; it will find the work when it starts.
+pub async fn nudge(socket: &Path) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(b"w").await?;
-    stream.shutdown().await
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `tufgate serve`: the gate. One process for proxy and admin, the signer as its child; or one role alone.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     cli::{CliError, load},
     config::Config,
-    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child::SignerProgram, parts},
+    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child::{READY, SignerProgram}, parts},
     telemetry,
 };
 
@@ -66,9 +66,15 @@ impl Serve {
                 },
             },
         };
-        serve(config, roles, until(self.supervised), |_| {
+        let ends = match (self.supervised, self.role) {
+            (false, _) => Ends::Signals,
+            (true, Some(Role::Signer)) => Ends::Input,
+            (true, _) => Ends::SignalsOrInput,
+        };
+        serve(config, roles, ends.wait(), |_| {
             if self.supervised {
-                println!("{}", server::child::READY);
+                // A parent that does not listen any more also closes our standard input.
+                let _ = writeln!(std::io::stdout(), "{READY}");
             }
         })
     }
@@ -109,23 +115,36 @@ pub fn serve(
     }
 }
 
-/// What ends the process: SIGTERM or SIGINT, or for a supervised one the end of its standard input.
-///
-/// A supervised process ignores the signals: both a terminal's Ctrl-C and a service manager reach the whole group, and
-/// its parent still needs it while requests in flight end.
-pub async fn until(supervised: bool) -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return "signals cannot be received";
-    };
-    if supervised {
-        let mut byte = [0];
-        while matches!(tokio::io::stdin().read(&mut byte).await, Ok(1)) {}
-        return "the parent process is done";
+/// What ends a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ends {
+    /// SIGTERM or SIGINT.
+    Signals,
+    /// Those, or the end of its standard input.
+    SignalsOrInput,
+    /// The end of its standard input alone. A signer under its gate ignores signals: a terminal's Ctrl-C and a service
+    /// manager reach both, and the gate still needs it while requests in flight end.
+    Input,
+}
+
+impl Ends {
+    /// Waits for it; says which it was.
+    pub async fn wait(self) -> &'static str {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return "signals cannot be received";
+        };
+        tokio::select! {
+            _ = terminate.recv(), if self != Self::Input => "SIGTERM",
+            _ = interrupt.recv(), if self != Self::Input => "SIGINT",
+            () = input_ends(), if self != Self::Signals => "the parent process is done",
+        }
     }
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
+}
+
+async fn input_ends() {
+    let mut bytes = [0; 64];
+    while matches!(tokio::io::stdin().read(&mut bytes).await, Ok(1..)) {}
 }
 
 /// An error at start, for people.
