@@ -4,7 +4,6 @@
 
 pub mod clock;
 pub mod digest;
-pub mod telemetry;
 
 pub mod target;
 
@@ -12,12 +11,15 @@ pub mod policy;
 
 pub mod config;
 
+pub mod telemetry;
+
 pub mod keys;
 pub mod tuf;
 
 pub mod depot;
 pub mod ledger;
 pub mod upstream;
+pub mod wake;
 
 pub mod catalog;
 pub mod intake;

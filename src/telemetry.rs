@@ -1,6 +1,62 @@
 //! Logs and metrics. All metrics stand in one struct.
 
+use std::io::IsTerminal;
+
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::Log;
+
+/// Environment variable whose filter directives take the place of `[log] filter`.
+pub const FILTER_VARIABLE: &str = "TUFGATE_LOG";
+
+/// Target of the access log: one line a request.
+pub const ACCESS: &str = "tufgate::access";
+
+/// Logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Not a filter.
+    #[error("log filter `{filter}`: {detail}")]
+    Filter {
+        /// The directives.
+        filter: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Something else set up logging before.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Sends log lines of this process to standard error. Lines of the `log` crate (Pingora's) come out the same way.
+pub fn init(log: &Log) -> Result<(), LogError> {
+    let filter = filter(log, std::env::var(FILTER_VARIABLE).ok())?;
+    // A closed standard error must not take the process down, as reporting the failed write there would.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false);
+    let lines = match log.json {
+        true => lines.json().flatten_event(true).boxed(),
+        false => lines.boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|_| LogError::Twice)
+}
+
+fn filter(log: &Log, overriding: Option<String>) -> Result<EnvFilter, LogError> {
+    let mut directives = overriding.unwrap_or_else(|| log.filter.clone());
+    if !log.access {
+        directives.push_str(",tufgate::access=off");
+    }
+    EnvFilter::builder().parse(&directives).map_err(|error| LogError::Filter {
+        detail: error.to_string(),
+        filter: directives,
+    })
+}
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $kind:ident $([$($label:literal),+])?,)+) => {
@@ -74,5 +130,34 @@ impl Metrics {
         prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_checked_and_the_environment_wins() {
+        let log = Log {
+            filter: "info".into(),
+            json: false,
+            access: false,
+        };
+        assert_eq!(filter(&log, None).unwrap().to_string(), "tufgate::access=off,info");
+        let over = filter(&log, Some("tufgate=debug".into())).unwrap().to_string();
+        assert!(over.contains("tufgate=debug") && !over.contains("info"), "{over}");
+        assert!(matches!(filter(&log, Some("a=b=c".into())), Err(LogError::Filter { .. })));
+    }
+
+    #[test]
+    fn metrics_are_written_under_the_gates_name() {
+        let metrics = Metrics::new().unwrap();
+        metrics.requests_total.with_label_values(&["200"]).inc();
+        metrics.pending.set(3);
+        let text = metrics.text();
+        assert!(text.contains("tufgate_requests_total{status=\"200\"} 1"), "{text}");
+        assert!(text.contains("tufgate_pending 3"), "{text}");
     }
 }

@@ -1,1 +1,110 @@
-//! To be written.
+//! The command line: one file per subcommand, clap types beside their action.
+//!
+//! Every subcommand returns a [`CliError`] that knows its exit code (DESIGN 9): 1 failed or found something, 2 usage,
+//! 64 bad configuration, 65 damaged data.
+
+use std::{fmt, future::Future, path::Path, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// tufgate puts TUF (The Update Framework) in front of an artifact server nobody has to change
+#[derive(Debug, Parser)]
+#[command(name = "tufgate", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Cli {
+    /// Does what the command line asks; errors are printed here, once, as `error: …` and `hint: …`.
+    pub fn run(self) -> ExitCode {
+        let done: Result<(), CliError> = match self.command {};
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(error.code)
+            }
+        }
+    }
+}
+
+/// A failed command: what, where, and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CliError {
+    /// The exit code.
+    pub code: u8,
+    /// Lower-case start, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// Exit code 1: the work failed or found something.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::new(1, message)
+    }
+
+    /// Exit code 2: the command line asks for something that makes no sense.
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(2, message)
+    }
+
+    /// Exit code 64: bad configuration, keys and listen addresses included.
+    pub fn config(message: impl fmt::Display) -> Self {
+        Self::new(64, message)
+    }
+
+    /// Exit code 65: damaged or newer ledger or depot.
+    pub fn damaged(message: impl fmt::Display) -> Self {
+        Self::new(65, message)
+    }
+
+    /// Any exit code.
+    pub fn new(code: u8, message: impl fmt::Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+            hint: None,
+        }
+    }
+
+    /// With a line that says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// A file or folder that could not be read or written: exit code 1.
+    pub fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::failed(format_args!("`{}`: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// Runs a future to its end on a small runtime of its own; for every subcommand but `serve`.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
+    Ok(runtime.block_on(future))
+}

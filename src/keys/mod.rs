@@ -1,7 +1,12 @@
 //! Signing keys. Only the signer process and ceremonies open them; secrets are zeroised and never formatted.
 
+mod ed25519;
 pub mod file;
 pub mod memory;
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests")]
+mod conformance;
 
 use async_trait::async_trait;
 use tough::schema::{

@@ -1,1 +1,404 @@
-//! To be written.
+//! The proxy: Pingora's `ProxyHttp` as a thin shell. Reads of tracked paths are answered here, through `upstream/`;
+//! uploads and everything else stream through Pingora. The proxy appends observations and reads the catalog; it never
+//! opens a key.
+//!
+//! As a plugin: [`Gate`] is `Clone` and offers one method for each hook it needs over a [`GateCtx`] that is a field of
+//! the host's `CTX`; [`GateProxy`] is one line a hook.
+
+mod answer;
+mod headers;
+mod metadata;
+pub mod problem;
+mod read;
+mod route;
+mod spooled;
+pub mod tap;
+mod write;
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions},
+};
+use tokio::sync::Semaphore;
+
+pub use self::headers::Status;
+use self::{problem::Problem, route::Route, write::Write};
+use crate::{
+    catalog::Catalog, config::Config, intake::Intake, spool::Spool, target::split_target, telemetry::Metrics,
+    upstream::Upstream,
+};
+
+/// What a gate is made of.
+pub struct GateParts {
+    /// Limits, rules, the upstream's address.
+    pub config: Arc<Config>,
+    /// Looks, learns, reserves.
+    pub intake: Arc<Intake>,
+    /// What `/metadata` serves.
+    pub catalog: Arc<Catalog>,
+    /// Reads of tracked paths.
+    pub upstream: Arc<dyn Upstream>,
+    /// Verified copies that ranges are cut from.
+    pub spool: Arc<Spool>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+struct State {
+    parts: GateParts,
+    waiters: Semaphore,
+}
+
+/// The gate: cheap to clone, one for all requests.
+#[derive(Clone)]
+pub struct Gate(Arc<State>);
+
+/// What the gate keeps of one request; a field of the host's `CTX`.
+#[derive(Default)]
+pub struct GateCtx {
+    started: Option<Instant>,
+    write: Option<Write>,
+    /// An untaught read passes: worth a neutral read if the upstream has it.
+    wanted: Option<crate::target::TargetPath>,
+    problem: Option<Problem>,
+    status: Option<Status>,
+    /// The path as it goes upstream, when it has a canonical form.
+    canonical: Option<String>,
+    /// The gate's hooks apply to this request.
+    ours: bool,
+}
+
+/// What [`Gate::request_filter`] did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The response has been written.
+    Answered,
+    /// The request is to be proxied, the gate's other hooks called.
+    ToUpstream,
+}
+
+impl Gate {
+    /// A gate.
+    pub fn new(parts: GateParts) -> Self {
+        let waiters = Semaphore::new(parts.config.gate.max_waiters);
+        Self(Arc::new(State { parts, waiters }))
+    }
+
+    fn parts(&self) -> &GateParts {
+        &self.0.parts
+    }
+
+    fn config(&self) -> &Config {
+        &self.0.parts.config
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.0.parts.intake
+    }
+
+    /// Routes the request; answers it or lets it through.
+    pub async fn request_filter(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
+        ctx.started = Some(Instant::now());
+        ctx.ours = true;
+        self.limit(session);
+        let request = session.req_header();
+        let method = request.method.clone();
+        let target = request.raw_path().to_vec();
+        let config = self.0.parts.config.clone();
+        let route = route::route(&config.policy, &config.gate.metadata_prefix, &method, &target);
+        ctx.canonical = route.canonical();
+        let done = match route {
+            Route::Metadata(file) => return self.serve_metadata(session, &file).await.map(|()| Outcome::Answered),
+            Route::Pass => Ok(Outcome::ToUpstream),
+            Route::Refuse(problem) => Err(problem),
+            Route::Read(read) => return self.serve_read(session, ctx, read).await,
+            Route::Put(at) => self.start_put(session, ctx, at).await,
+            Route::Delete(at) => self.start_delete(ctx, at).await,
+            Route::Transfer(at) => self.start_transfer(session, ctx, at).await,
+            Route::Change(at) => self.start_change(ctx, at).await,
+        };
+        match done {
+            Ok(outcome) => Ok(outcome),
+            Err(problem) => {
+                self.answer_problem(session, &problem).await?;
+                Ok(Outcome::Answered)
+            }
+        }
+    }
+
+    /// The upstream, for what streams through Pingora.
+    pub async fn upstream_peer(&self, ctx: &GateCtx) -> Result<Box<HttpPeer>> {
+        let upstream = &self.config().upstream;
+        let mut peer = HttpPeer::new(resolve(&upstream.url).await?, false, String::new());
+        let mut options = PeerOptions::new();
+        options.connection_timeout = Some(upstream.connect_timeout);
+        options.total_connection_timeout = Some(upstream.connect_timeout);
+        options.read_timeout = Some(upstream.io_timeout);
+        options.write_timeout = Some(upstream.io_timeout);
+        if ctx.write.is_some() {
+            // A write never rides a pooled connection: a stale one would need the body a second time.
+            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+            options.idle_timeout = Some(std::time::Duration::ZERO);
+            peer.group_key = rand::random();
+        }
+        peer.options = options;
+        Ok(Box::new(peer))
+    }
+
+    /// Fixes what the upstream sees of a proxied request: Host, path, forwarding headers.
+    pub fn upstream_request_filter(&self, session: &Session, request: &mut RequestHeader, ctx: &mut GateCtx) -> Result<()> {
+        let upstream = &self.config().upstream;
+        let target = self.upstream_target(ctx, request.raw_path());
+        request.set_raw_path(&target)?;
+        if !upstream.preserve_host {
+            request.insert_header(header::HOST, authority(&upstream.url))?;
+        }
+        for name in ["upgrade-insecure-requests", "http2-settings", "forwarded"] {
+            request.remove_header(name);
+        }
+        if let Some(ip) = client_ip(session) {
+            request.insert_header("x-forwarded-for", ip.to_string())?;
+        }
+        if let Some(host) = session.req_header().headers.get(header::HOST) {
+            request.insert_header("x-forwarded-host", host.as_bytes())?;
+        }
+        request.insert_header("x-forwarded-proto", "http")?;
+        if let Some(write) = &mut ctx.write {
+            write.upstream_request(&upstream.url, request)?;
+        }
+        Ok(())
+    }
+
+    /// The request target as the upstream gets it: the canonical encoding where there is one, below the base path.
+    fn upstream_target(&self, ctx: &GateCtx, raw: &[u8]) -> Vec<u8> {
+        let base = self.config().upstream.url.path().trim_end_matches('/');
+        let Some((path, query)) = split_target(raw) else {
+            return raw.to_vec();
+        };
+        let path = ctx.canonical.as_ref().map_or(path, |canonical| canonical.as_bytes());
+        let mut target = [base.as_bytes(), path].concat();
+        if let Some(query) = query {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        target
+    }
+
+    /// Taps an upload.
+    pub async fn request_body_filter(
+        &self,
+        session: &Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
+        let client = client_ip(session);
+        if ctx.write.is_some()
+            && let Err(problem) = self.tap_upload(client, body, end, ctx).await
+        {
+            return Err(refuse(ctx, problem));
+        }
+        // Pingora issue 935: an empty chunk at the end of a chunked body is written as its terminator, twice.
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        Ok(())
+    }
+
+    /// Settles a write by the upstream's answer, before the client sees it.
+    pub async fn upstream_response_filter(
+        &self,
+        session: &Session,
+        response: &mut ResponseHeader,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if let Err(problem) = self.settle_write(session, response, ctx).await {
+            return Err(refuse(ctx, problem));
+        }
+        if let Some(path) = ctx.wanted.take()
+            && response.status.is_success()
+        {
+            self.intake().want(&path);
+        }
+        if let Some(status) = ctx.status {
+            response.insert_header(headers::TUFGATE_STATUS, status.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the gate's own error answer, unless an answer is under way.
+    pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
+        let problem = ctx.problem.take().or_else(|| problem_of(error));
+        let code = problem.as_ref().map_or(0, |problem| problem.status.as_u16());
+        // After a forwarded `100 Continue` an informational header counts as written; only a final one rules out ours.
+        let answered = session.response_written().is_some_and(|r| !r.status.is_informational());
+        if let (Some(problem), false) = (problem, answered)
+            && self.answer_problem(session, &problem).await.is_err()
+        {
+            tracing::debug!("the client left before its error answer");
+        }
+        FailToProxy {
+            error_code: code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    /// Leaves nothing open: a write without an answer is in doubt. Writes the access log.
+    pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
+        self.abandon_write(ctx).await;
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let parts = self.parts();
+        parts.metrics.requests_total.with_label_values(&[&status.to_string()]).inc();
+        if !self.config().log.access {
+            return;
+        }
+        let request = session.req_header();
+        let path = request.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let agent = request.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        tracing::info!(
+            target: "tufgate::access",
+            {
+                client.ip = client_ip(session).map(tracing::field::display),
+                http.method = %request.method,
+                http.path = %String::from_utf8_lossy(path),
+                http.status = status,
+                http.bytes = session.body_bytes_sent(),
+                http.agent = %String::from_utf8_lossy(agent),
+                duration.us = ctx.started.map_or(0, |at| at.elapsed().as_micros() as u64),
+                error = error.map(tracing::field::display),
+            },
+            "{} {} {status}", request.method, String::from_utf8_lossy(path),
+        );
+    }
+
+    /// Bounds what a slow client can hold.
+    fn limit(&self, session: &mut Session) {
+        let gate = &self.config().gate;
+        let downstream = session.as_downstream_mut();
+        downstream.set_read_timeout(Some(gate.client_timeout));
+        downstream.set_write_timeout(Some(gate.client_timeout));
+        downstream.set_total_drain_timeout(Some(gate.client_timeout));
+        if gate.min_rate > 0 {
+            downstream.set_min_send_rate(Some(gate.min_rate as usize));
+        }
+    }
+}
+
+/// Keeps the problem for [`Gate::fail_to_proxy`] and makes the error that leads there.
+fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
+    let error = Error::explain(ErrorType::HTTPStatus(problem.status.as_u16()), problem.detail.clone());
+    ctx.problem = Some(problem);
+    error
+}
+
+/// What the client hears of an error of Pingora's; nothing when it is gone.
+fn problem_of(error: &Error) -> Option<Problem> {
+    use ErrorType::{ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError, WriteTimedout};
+    let (status, kind) = match (error.etype(), error.esource()) {
+        (HTTPStatus(code), _) => (*code, "refused"),
+        (ConnectTimedout | ReadTimedout | WriteTimedout, ErrorSource::Upstream) => (504, "upstream-timeout"),
+        (_, ErrorSource::Upstream) => (502, "upstream-broken"),
+        (ReadTimedout, ErrorSource::Downstream) => (408, "client-timeout"),
+        (ReadError | WriteError | WriteTimedout | ConnectionClosed, ErrorSource::Downstream) => return None,
+        (_, ErrorSource::Downstream) => (400, "request"),
+        _ => (500, "internal"),
+    };
+    let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    Some(Problem::new(status, kind, error.etype().as_str()))
+}
+
+/// The upstream's address; `HttpPeer::new` would resolve a name on the event loop and panic when it cannot.
+async fn resolve(url: &url::Url) -> Result<std::net::SocketAddr> {
+    let port = url.port_or_known_default().unwrap_or(80);
+    let fail = |detail: String| Error::explain(ErrorType::ConnectError, detail).into_up();
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => Ok((ip, port).into()),
+        Some(url::Host::Ipv6(ip)) => Ok((ip, port).into()),
+        Some(url::Host::Domain(name)) => {
+            let mut found = tokio::net::lookup_host((name, port)).await.map_err(|error| fail(error.to_string()))?;
+            found.next().ok_or_else(|| fail(format!("`{name}` has no address")))
+        }
+        None => Err(fail("the upstream's URL names no host".to_owned())),
+    }
+}
+
+/// `host[:port]` of a URL.
+pub(crate) fn authority(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn client_ip(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip())
+}
+
+/// The gate as a whole proxy: one line a hook.
+pub struct GateProxy(pub Gate);
+
+#[async_trait]
+impl ProxyHttp for GateProxy {
+    type CTX = GateCtx;
+
+    fn new_ctx(&self) -> GateCtx {
+        GateCtx::default()
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<bool> {
+        Ok(self.0.request_filter(session, ctx).await? == Outcome::Answered)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut GateCtx) -> Result<Box<HttpPeer>> {
+        self.0.upstream_peer(ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
+        self.0.upstream_request_filter(session, request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
+        self.0.request_body_filter(session, body, end, ctx).await
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
+        self.0.upstream_response_filter(session, response, ctx).await
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
+        self.0.fail_to_proxy(session, error, ctx).await
+    }
+
+    fn suppress_error_log(&self, _: &Session, ctx: &GateCtx, _: &Error) -> bool {
+        // The gate logs its own refusals once, in the access log and where they are made.
+        ctx.ours
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut GateCtx) {
+        self.0.logging(session, error, ctx).await;
+    }
+}

@@ -70,7 +70,17 @@ pub fn succinct_bins(version: u64) -> String {
     format!("{SUCCINCT}{version}.bins.json")
 }
 
+/// Version and role of a versioned file's name, in either view's folder; `None` for anything else. A name is read back
+/// only as it is written: no sign, no leading zero.
+pub fn versioned(name: &str) -> Option<(u64, &str)> {
+    let shared = name.strip_prefix(SUCCINCT).unwrap_or(name);
+    let (version, role) = shared.strip_suffix(".json")?.split_once('.')?;
+    let number: u64 = version.parse().ok()?;
+    (number > 0 && number.to_string() == version && !role.is_empty()).then_some((number, role))
+}
+
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -91,6 +101,15 @@ mod tests {
             let all: Vec<_> = (0..count).flat_map(|bin| generation.hash_prefixes(bin)).collect();
             assert_eq!(all.len(), 16_usize.pow(generation.digits() as u32));
             assert!(all.is_sorted());
+        }
+    }
+
+    #[test]
+    fn versioned_names_are_read_back() {
+        assert_eq!(versioned(&file("bins4-a", 12)), Some((12, "bins4-a")));
+        assert_eq!(versioned(&succinct_bins(3)), Some((3, "bins")));
+        for other in ["timestamp.json", "01.root.json", "+1.root.json", "0.root.json", "1..json", "1.json", "x"] {
+            assert_eq!(versioned(other), None, "{other}");
         }
     }
 }

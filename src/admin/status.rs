@@ -1,0 +1,163 @@
+//! What stands in ledger and depot, in numbers: the document of `/status` and of `tufgate status`.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    admin::health::Role,
+    depot::{Depot, DepotError, TIMESTAMP},
+    ledger::{Drift, Ledger, LedgerError},
+};
+
+/// Versions, counts and roles.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// The timestamp that clients see; absent before the first publication.
+    pub timestamp: Option<Published>,
+    /// Version of the last published snapshot; 0 before the first.
+    pub snapshot: u64,
+    /// Versions of the roles, by name, bins left out.
+    pub versions: BTreeMap<String, u64>,
+    /// Number of bins that have been published.
+    pub bins: u64,
+    /// Live targets.
+    pub targets: u64,
+    /// Observations waiting for the signer.
+    pub pending: u64,
+    /// Paths whose upstream bytes differ from the record.
+    pub drifts: Vec<Drift>,
+    /// Seconds since the answering process started; absent when none answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<u64>,
+    /// The answering process is about to end.
+    #[serde(default)]
+    pub draining: bool,
+    /// Roles of the answering process.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Role>,
+}
+
+/// The published timestamp.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Published {
+    /// Its version.
+    pub version: u64,
+    /// Until when clients accept it.
+    pub expires: Option<Timestamp>,
+}
+
+/// Ledger or depot could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The depot.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    /// The depot's timestamp is no timestamp.
+    #[error("the depot's `{TIMESTAMP}` cannot be read: {0}")]
+    Timestamp(serde_json::Error),
+}
+
+impl Status {
+    /// Reads both.
+    pub async fn of(ledger: &dyn Ledger, depot: &dyn Depot) -> Result<Self, StatusError> {
+        let (targets, pending) = ledger.counts().await?;
+        let mut status = Self {
+            targets,
+            pending,
+            snapshot: ledger.publication().await?.map_or(0, |publication| publication.snapshot),
+            drifts: ledger.drifts().await?,
+            ..Self::default()
+        };
+        for role in ledger.roles().await? {
+            // `bins4-0` is a bin, `bins` their delegator.
+            if role.name.contains('-') {
+                status.bins += u64::from(role.published > 0);
+            } else {
+                status.versions.insert(role.name, role.published);
+            }
+        }
+        status.timestamp = Published::of(depot).await?;
+        Ok(status)
+    }
+}
+
+impl Published {
+    /// The timestamp that clients see; `None` before the first publication.
+    pub async fn of(depot: &dyn Depot) -> Result<Option<Self>, StatusError> {
+        let Some(bytes) = depot.read(TIMESTAMP).await? else {
+            return Ok(None);
+        };
+        let envelope: Envelope = serde_json::from_slice(&bytes).map_err(StatusError::Timestamp)?;
+        Ok(Some(envelope.signed))
+    }
+}
+
+/// Why clients would refuse the metadata at `now`, in words.
+pub fn stale(timestamp: Option<Published>, now: Timestamp) -> Option<String> {
+    match timestamp {
+        None => Some("nothing has been published yet".to_owned()),
+        Some(Published {
+            version,
+            expires: Some(expires),
+        }) if expires <= now => Some(format!("version {version} of the timestamp expired at {expires}")),
+        Some(_) => None,
+    }
+}
+
+/// What is read of a signed file; its signature is the clients' business.
+#[derive(Deserialize)]
+struct Envelope {
+    signed: Published,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.uptime {
+            Some(seconds) => writeln!(f, "gate       up for {seconds} s{}", if self.draining { ", draining" } else { "" })?,
+            None => writeln!(f, "gate       not running")?,
+        }
+        for (role, state) in &self.roles {
+            match state {
+                Role::Up => {}
+                Role::Starting => writeln!(f, "{role:<10} starting")?,
+                Role::Down { error } => writeln!(f, "{role:<10} down: {error}")?,
+            }
+        }
+        match self.timestamp {
+            Some(Published { version, expires }) => {
+                write!(f, "timestamp  version {version}")?;
+                expires.map_or(Ok(()), |at| write!(f, ", expires {at}"))?;
+                writeln!(f)?;
+            }
+            None => writeln!(f, "timestamp  none published yet")?,
+        }
+        writeln!(f, "snapshot   version {}, {} bins", self.snapshot, self.bins)?;
+        writeln!(f, "targets    {} live, {} observations pending", self.targets, self.pending)?;
+        write!(f, "drifts     {}", self.drifts.len())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_stale_before_the_first_and_after_the_last_second() {
+        let expires: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let second = jiff::SignedDuration::from_secs(1);
+        let seventh = Some(Published {
+            version: 7,
+            expires: Some(expires),
+        });
+        assert!(stale(None, expires).is_some());
+        assert_eq!(stale(seventh, expires - second), None);
+        assert!(stale(seventh, expires).unwrap().contains("version 7"));
+    }
+}

@@ -1,0 +1,62 @@
+//! `tufgate retract`: the emergency brake. Out of the metadata now, 410 in every form.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{CliError, block_on, load, operator, print_json},
+    ledger::{Act, State, rule},
+    server::parts::Store,
+    target::TargetPath,
+};
+
+/// Withdraw a target: out of the metadata now, 410 for every reader
+#[derive(Debug, Args)]
+pub struct Retract {
+    /// Target path, decoded
+    #[arg(value_parser = operator::target)]
+    path: TargetPath,
+    /// Why; it is kept in the audit log
+    #[arg(long)]
+    reason: String,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
+    config: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Retract {
+    /// Records it and waits for the publication.
+    pub fn run(self) -> Result<(), CliError> {
+        block_on(self.retract())?
+    }
+
+    async fn retract(self) -> Result<(), CliError> {
+        let Self { path, reason, .. } = self;
+        let config = load(&self.config)?;
+        let store = Store::existing(&config)?;
+        let entry = store.ledger.lookup(&path).await.map_err(operator::failed)?;
+        let superseding = config.policy.rule(path.as_str()).is_some_and(|rule| rule.superseding());
+        match rule::fold(&entry, superseding) {
+            None => return Err(CliError::failed(format_args!("nothing is recorded at `{path}`"))),
+            Some(target) if target.state == State::Retracted => {
+                return Err(CliError::failed(format_args!("`{path}` was retracted before")));
+            }
+            Some(_) => {}
+        }
+        let observation = operator::observation(&path, Act::Retract { reason });
+        let seq = store.ledger.observe(observation).await.map_err(operator::failed)?;
+        let outcome = operator::published(&*store.ledger, &config.signer.socket, seq).await?;
+        match self.json {
+            true => print_json(&json!({"retracted": path, "snapshot": outcome.snapshot()})),
+            false => {
+                println!("retracted `{path}`: {outcome}");
+                Ok(())
+            }
+        }
+    }
+}

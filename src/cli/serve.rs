@@ -1,0 +1,164 @@
+//! `tufgate serve`: the gate. One process for proxy and admin, the signer as its child; or one role alone.
+
+use std::{io::Write, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    cli::{CliError, load},
+    config::Config,
+    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child::{READY, SignerProgram}, parts},
+    telemetry,
+};
+
+/// Run the gate
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
+    config: PathBuf,
+    /// Run one role alone; by default all of them, the signer as a process of its own
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Check configuration, keys, ledger and depot, and exit
+    #[arg(long)]
+    check: bool,
+    /// End when standard input closes, and say `ready` on standard output: how a parent process runs it
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// A role of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Role {
+    /// Health, metrics and status on loopback
+    Admin,
+    /// The public listener
+    Proxy,
+    /// Turns observations into signed metadata; the only one that opens keys
+    Signer,
+}
+
+impl Serve {
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(self) -> Result<(), CliError> {
+        let config = load(&self.config)?;
+        if self.check {
+            return check(&config);
+        }
+        telemetry::init(&config.log).map_err(CliError::config)?;
+        let roles = match self.role {
+            None => Roles {
+                proxy: true,
+                admin: true,
+                signer: SignerPlace::Child(this_program(&config)?),
+            },
+            Some(role) => Roles {
+                proxy: role == Role::Proxy,
+                admin: role == Role::Admin,
+                signer: match role {
+                    Role::Signer => SignerPlace::Here,
+                    _ => SignerPlace::Elsewhere,
+                },
+            },
+        };
+        let ends = match (self.supervised, self.role) {
+            (false, _) => Ends::Signals,
+            (true, Some(Role::Signer)) => Ends::Input,
+            (true, _) => Ends::SignalsOrInput,
+        };
+        serve(config, roles, ends.wait(), |_| {
+            if self.supervised {
+                // A parent that does not listen any more also closes our standard input.
+                let _ = writeln!(std::io::stdout(), "{READY}");
+            }
+        })
+    }
+}
+
+/// This program as signer, for a configuration.
+pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
+    SignerProgram::this(&config.file).map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
+}
+
+/// Starts the roles on a runtime with the configured number of threads, calls `started`, and ends them once `until`
+/// resolves.
+pub fn serve(
+    config: Config,
+    roles: Roles,
+    until: impl Future<Output = &'static str>,
+    started: impl FnOnce(&server::Running),
+) -> Result<(), CliError> {
+    let grace = config.gate.grace;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.gate.threads)
+        .thread_name("tufgate")
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
+    let ended = runtime.block_on(async {
+        let running = server::start(config, roles, Overrides::default()).await?;
+        started(&running);
+        let reason = until.await;
+        tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
+        Ok(running.stop().await)
+    });
+    // Whatever is left was cut: the grace is over.
+    runtime.shutdown_timeout(Duration::ZERO);
+    match ended.map_err(|error: StartError| refused(&error))? {
+        Stopped::Whole => Ok(()),
+        Stopped::Cut(what) => Err(CliError::failed(format_args!("shut down after {grace:?}, but cut {what}"))),
+    }
+}
+
+/// What ends a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ends {
+    /// SIGTERM or SIGINT.
+    Signals,
+    /// Those, or the end of its standard input.
+    SignalsOrInput,
+    /// The end of its standard input alone. A signer under its gate ignores signals: a terminal's Ctrl-C and a service
+    /// manager reach both, and the gate still needs it while requests in flight end.
+    Input,
+}
+
+impl Ends {
+    /// Waits for it; says which it was.
+    pub async fn wait(self) -> &'static str {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return "signals cannot be received";
+        };
+        tokio::select! {
+            _ = terminate.recv(), if self != Self::Input => "SIGTERM",
+            _ = interrupt.recv(), if self != Self::Input => "SIGINT",
+            () = input_ends(), if self != Self::Signals => "the parent process is done",
+        }
+    }
+}
+
+async fn input_ends() {
+    let mut bytes = [0; 64];
+    while matches!(tokio::io::stdin().read(&mut bytes).await, Ok(1..)) {}
+}
+
+/// An error at start, for people.
+pub fn refused(error: &StartError) -> CliError {
+    let refused = CliError::new(error.exit_code(), error);
+    match error.hint() {
+        Some(hint) => refused.hint(hint),
+        None => refused,
+    }
+}
+
+/// `--check`.
+fn check(config: &Config) -> Result<(), CliError> {
+    super::block_on(parts::check(config))?.map_err(|error| refused(&error))?;
+    println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `tufgate status`: what the running gate says of itself or, when none runs, what stands in ledger and depot.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::time::timeout;
+
+use crate::{
+    admin::status::Status as Report,
+    cli::{CliError, block_on, print_json},
+    config::Config,
+    server::parts,
+};
+
+/// Longest wait for the admin listener.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest answer of the admin listener that is read.
+const LIMIT: usize = 16 << 20;
+
+/// Show versions, counts, drifts and roles
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
+    config: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    /// Prints it; exit code 1 when a role is down or the metadata is stale.
+    pub fn run(self) -> Result<(), CliError> {
+        let config = super::load(&self.config)?;
+        let report = block_on(report(&config))??;
+        match self.json {
+            true => print_json(&report)?,
+            false => println!("{report}"),
+        }
+        Ok(())
+    }
+}
+
+async fn report(config: &Config) -> Result<Report, CliError> {
+    if let Some(admin) = config.admin.listen
+        && let Some(report) = ask(admin).await
+    {
+        return Ok(report);
+    }
+    let store = parts::Store::existing(config)?;
+    Report::of(&*store.ledger, &*store.depot)
+        .await
+        .map_err(|error| CliError::damaged(error).hint(parts::AUDIT_HINT))
+}
+
+/// What the admin listener says; `None` when nothing answers there.
+async fn ask(admin: SocketAddr) -> Option<Report> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let url = format!("http://{admin}/status").parse().ok()?;
+    let answer = timeout(PATIENCE, client.get(url)).await.ok()?.ok()?;
+    let body = timeout(PATIENCE, Limited::new(answer.into_body(), LIMIT).collect()).await.ok()?.ok()?;
+    serde_json::from_slice(&body.to_bytes()).ok()
+}

@@ -1,0 +1,136 @@
+//! Admission of new names: quotas, rates, bin caps. What is refused here costs nobody a record: a fetch passes
+//! `untracked`, an upload gets 507 before the upstream hears of it.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
+use super::Intake;
+use crate::{
+    config::{Config, Layout},
+    ledger::LedgerError,
+    policy::Rule,
+    target::TargetPath,
+    tuf::layout::Generation,
+};
+
+/// Most targets in a flat layout, for clients without delegations (DESIGN 6).
+const FLAT_LIMIT: u64 = 1_000;
+
+/// Why a new name is not admitted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The path's bin is at its cap: ground names must not make it unreadable.
+    #[error("the path's bin is full")]
+    BinFull,
+    /// The rule's `max_targets` is reached.
+    #[error("the rule's `max_targets` is reached")]
+    Quota,
+    /// This source added too many names within a minute.
+    #[error("too many new names from this address within a minute")]
+    Rate,
+}
+
+impl Refusal {
+    /// The metrics label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::BinFull => "bin-full",
+            Self::Quota => "quota",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// Counters behind [`Intake::admit`].
+pub(super) struct Admission {
+    learn_rate: u32,
+    /// New names a source added within the running minute.
+    sources: Cache<IpAddr, Arc<AtomicU64>>,
+    /// Targets under each rule with a `max_targets`, in rule order; counted on first use.
+    totals: OnceCell<Vec<AtomicU64>>,
+}
+
+impl Admission {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            learn_rate: config.gate.learn_rate,
+            sources: Cache::builder()
+                .max_capacity(100_000)
+                .time_to_live(Duration::from_secs(60))
+                .build(),
+            totals: OnceCell::new(),
+        }
+    }
+
+    fn over_rate(&self, client: Option<IpAddr>) -> bool {
+        let (Some(client), true) = (client, self.learn_rate > 0) else {
+            return false;
+        };
+        let seen = self.sources.get_with(client, Arc::default);
+        seen.fetch_add(1, Ordering::Relaxed) >= u64::from(self.learn_rate)
+    }
+}
+
+impl Intake {
+    /// Whether one more name may be recorded; counts it when so.
+    pub async fn admit(
+        &self,
+        path: &TargetPath,
+        rule: &Rule,
+        client: Option<IpAddr>,
+    ) -> Result<Result<(), Refusal>, LedgerError> {
+        if self.bin_is_full(path).await? {
+            return Ok(Err(Refusal::BinFull));
+        }
+        if self.admission.over_rate(client) {
+            return Ok(Err(Refusal::Rate));
+        }
+        let Some(limit) = rule.max_targets else {
+            return Ok(Ok(()));
+        };
+        let totals = self.admission.totals.get_or_try_init(|| self.count_rules()).await?;
+        let place = self.policy().rules().iter().position(|other| std::ptr::eq(other, rule));
+        let Some(total) = place.and_then(|place| totals.get(place)) else {
+            return Ok(Ok(()));
+        };
+        let taken = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
+        Ok(taken.map(drop).map_err(|_| Refusal::Quota))
+    }
+
+    async fn bin_is_full(&self, path: &TargetPath) -> Result<bool, LedgerError> {
+        let tuf = &self.parts.config.tuf;
+        match (tuf.layout, Generation::of(tuf.bins)) {
+            (Layout::Bins, Some(generation)) => {
+                let bin = generation.bin_of(&path.id());
+                let count = self.parts.ledger.bin_count(generation.bits(), bin).await?;
+                Ok(count >= tuf.max_bin_targets)
+            }
+            _ => Ok(self.parts.ledger.counts().await?.0 >= FLAT_LIMIT),
+        }
+    }
+
+    async fn count_rules(&self) -> Result<Vec<AtomicU64>, LedgerError> {
+        let policy = self.policy();
+        let mut totals = vec![0_u64; policy.rules().len()];
+        self.parts
+            .ledger
+            .each_target(&mut |target| {
+                let rule = policy.rule(target.path.as_str());
+                let place = rule.and_then(|rule| policy.rules().iter().position(|other| std::ptr::eq(other, rule)));
+                if let Some(total) = place.and_then(|place| totals.get_mut(place)) {
+                    *total += 1;
+                }
+            })
+            .await?;
+        Ok(totals.into_iter().map(AtomicU64::new).collect())
+    }
+}

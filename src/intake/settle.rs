@@ -1,0 +1,375 @@
+//! Settling what is open by neutral reads: doubtful reservations, intents, suspected drift, names to learn.
+//!
+//! Only a request that the gate wrote itself teaches or accuses; this file makes those requests.
+
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Intake, Learned, who};
+use crate::{
+    digest::Digest,
+    ledger::{Act, AuditLine, Drift, Intent, LedgerError, Provenance, Reservation, State, Target},
+    policy::{Learn, Rule},
+    target::TargetPath,
+    upstream::{
+        UpstreamError,
+        neutral::{self, Neutral},
+    },
+};
+
+/// Neutral reads of this module at once; the reader has a bound of its own.
+const WORKERS: usize = 8;
+
+/// How often the wildcard probe is repeated.
+const PROBE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Longest wait for the first probe before the gate serves without it.
+const FIRST_PROBE: Duration = Duration::from_secs(2);
+
+/// How soon open doubts are tried again when the upstream gave no verdict.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How often an intent is tried before it is given up, audited.
+const INTENT_TRIES: u32 = 50;
+
+/// A background neutral read.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Learn a path that is not recorded.
+    Learn(TargetPath),
+    /// A response differed from the record.
+    Suspect(TargetPath),
+}
+
+impl Task {
+    fn path(&self) -> &TargetPath {
+        match self {
+            Self::Learn(path) | Self::Suspect(path) => path,
+        }
+    }
+}
+
+impl Intake {
+    /// Asks for a neutral read that may record the path. Dropped when the queue is full or the path is queued already.
+    pub fn want(&self, path: &TargetPath) {
+        self.enqueue(Task::Learn(path.clone()));
+    }
+
+    /// Asks for a neutral read that confirms or ends drift.
+    pub fn suspect(&self, path: &TargetPath) {
+        self.enqueue(Task::Suspect(path.clone()));
+    }
+
+    /// As [`Intake::suspect`], at most every two seconds a path: readers of a blocked path ask at every request.
+    pub fn recheck(&self, path: &TargetPath) {
+        if !self.rechecked.contains_key(path) {
+            self.rechecked.insert(path.clone(), ());
+            self.suspect(path);
+        }
+    }
+
+    fn enqueue(&self, task: Task) {
+        let path = task.path().clone();
+        if !self.queued().insert(path.clone()) {
+            return;
+        }
+        if self.tasks.try_send(task).is_err() {
+            self.queued().remove(&path);
+            self.parts.metrics.unlearned_total.with_label_values(&["queue-full"]).inc();
+        }
+    }
+
+    fn queued(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<TargetPath>> {
+        self.queued.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// After a start: every reservation that is still open belongs to a process that died, so it is in doubt.
+    pub async fn recover(&self) -> Result<(), LedgerError> {
+        for open in self.parts.ledger.reservations().await? {
+            if !open.doubtful {
+                self.parts.ledger.doubt(open.id).await?;
+            }
+        }
+        self.doubts.notify_one();
+        // A gate that starts beside its upstream should learn from its first request on; a later one tries again.
+        let _ = tokio::time::timeout(FIRST_PROBE, self.probe()).await;
+        Ok(())
+    }
+
+    /// Runs until `shutdown`: queued reads, doubts and intents, the hourly probe.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut slot = self.queue.lock().await;
+        let Some(queue) = slot.as_mut() else { return };
+        let work = async { tokio::join!(self.drain(queue), self.settle_open(), self.probe_hourly()) };
+        tokio::select! {
+            _ = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn drain(&self, queue: &mut tokio::sync::mpsc::Receiver<Task>) {
+        let mut running = futures_util::stream::FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                task = queue.recv(), if running.len() < WORKERS => match task {
+                    Some(task) => running.push(self.perform(task)),
+                    None => return,
+                },
+                Some(()) = futures_util::StreamExt::next(&mut running), if !running.is_empty() => {}
+            }
+        }
+    }
+
+    async fn perform(&self, task: Task) {
+        let path = task.path().clone();
+        // The path leaves the set first: what happens from here on deserves another look.
+        self.queued().remove(&path);
+        let Some(rule) = self.policy().tracked(path.as_str()) else { return };
+        let done = match task {
+            Task::Learn(_) => self.read_and_learn(&path, rule).await.map(drop),
+            Task::Suspect(_) => self.judge(&path, rule).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, target.path = %path, "a neutral read of `{path}` gave no verdict");
+        }
+    }
+
+    /// Reads a path neutrally and records it if the rule lets fetches teach.
+    pub async fn read_and_learn(&self, path: &TargetPath, rule: &Rule) -> Result<Option<Learned>, SettleError> {
+        if !self.learns_fetch(rule) {
+            return Ok(None);
+        }
+        match self.parts.reader.read(path).await? {
+            Neutral::Found {
+                digest,
+                length,
+                learnable: Ok(()),
+            } => Ok(Some(self.learn(path, rule, (digest, length), None).await?)),
+            Neutral::Found {
+                learnable: Err(reason), ..
+            }
+            | Neutral::Unverifiable(reason) => {
+                self.parts.metrics.unlearned_total.with_label_values(&[reason]).inc();
+                Ok(None)
+            }
+            Neutral::Missing | Neutral::Refused(_) => Ok(None),
+        }
+    }
+
+    /// Confirms or ends drift of a recorded path.
+    async fn judge(&self, path: &TargetPath, rule: &Rule) -> Result<(), SettleError> {
+        // A publication or upload between look and read would accuse wrongly: the record must be the same after as before.
+        for _ in 0..3 {
+            let before = self.look(path, rule).await?;
+            let Some(target) = before.live() else { return Ok(()) };
+            let seen = self.parts.reader.read(path).await?;
+            let after = self.look(path, rule).await?;
+            if after.target != before.target {
+                continue;
+            }
+            let Neutral::Found { digest, length, learnable } = seen else {
+                return Ok(());
+            };
+            if digest == target.digest {
+                if after.drift.is_some() {
+                    self.parts.ledger.set_drift(path, None, "gate", self.now()).await?;
+                    tracing::info!(target.path = %path, "`{path}` has its recorded bytes again; drift ended");
+                }
+                return Ok(());
+            }
+            if after.uploading.contains(&digest) {
+                return Ok(());
+            }
+            return self.differs(path, rule, target, (digest, length), learnable.is_ok()).await;
+        }
+        Ok(())
+    }
+
+    /// A neutral read showed other bytes: a tracked path moves on, an immutable one has drifted.
+    async fn differs(
+        &self,
+        path: &TargetPath,
+        rule: &Rule,
+        target: &Target,
+        (digest, length): (Digest, u64),
+        learnable: bool,
+    ) -> Result<(), SettleError> {
+        let returned = target.superseded.iter().any(|old| old.digest == digest);
+        if rule.superseding() && self.learns_fetch(rule) && learnable && !returned {
+            let act = Act::Record {
+                digest,
+                length,
+                provenance: Provenance::Fetched,
+            };
+            self.observe(path, act, "gate").await?;
+            return Ok(());
+        }
+        self.parts.metrics.drifts_total.inc();
+        tracing::error!(
+            target.path = %path, recorded = %target.digest, observed = %digest,
+            "`{path}` has drifted: the upstream's bytes are not those recorded"
+        );
+        let drift = Drift {
+            path: path.clone(),
+            recorded: target.digest,
+            observed: digest,
+            observed_length: length,
+            at: self.now(),
+        };
+        Ok(self.parts.ledger.set_drift(path, Some(drift), "gate", self.now()).await?)
+    }
+
+    /// Works through doubtful reservations and intents, now and whenever one is added.
+    async fn settle_open(&self) {
+        let mut tries = HashMap::new();
+        loop {
+            let open = match self.settle_once(&mut tries).await {
+                Ok(open) => open,
+                Err(error) => {
+                    tracing::error!(%error, "could not work through open reservations and intents");
+                    true
+                }
+            };
+            if open {
+                let _ = tokio::time::timeout(RETRY_AFTER, self.doubts.notified()).await;
+            } else {
+                self.doubts.notified().await;
+            }
+        }
+    }
+
+    /// One pass; tells whether anything stays open.
+    async fn settle_once(&self, tries: &mut HashMap<u64, u32>) -> Result<bool, LedgerError> {
+        while let Some(id) = self.unmarked().pop() {
+            if let Err(error) = self.parts.ledger.doubt(id).await {
+                self.unmarked().push(id);
+                return Err(error);
+            }
+        }
+        let doubtful = self.parts.ledger.reservations().await?.into_iter().filter(|r| r.doubtful);
+        for held in doubtful {
+            // An upload that holds the path's turn may be settling it already.
+            let Some(_turn) = self.turn(&held.path).await else { continue };
+            self.settle_reservation(&held).await;
+        }
+        for intent in self.parts.ledger.intents().await? {
+            match self.settle_intent(&intent).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => {
+                    let tried = tries.entry(intent.id).or_insert(0);
+                    *tried += 1;
+                    if *tried >= INTENT_TRIES {
+                        tries.remove(&intent.id);
+                        self.give_up(&intent).await?;
+                    }
+                    continue;
+                }
+            }
+            tries.remove(&intent.id);
+            self.parts.ledger.settle_intent(intent.id).await?;
+        }
+        let reservations = self.parts.ledger.reservations().await?;
+        Ok(reservations.iter().any(|r| r.doubtful) || !self.parts.ledger.intents().await?.is_empty())
+    }
+
+    /// Settles one doubtful reservation if a neutral read gives a verdict.
+    pub(super) async fn settle_reservation(&self, held: &Reservation) {
+        let verdict = match self.parts.reader.read(&held.path).await {
+            Ok(Neutral::Found { digest, .. }) if digest == held.digest => {
+                self.parts.ledger.confirm(held.id, self.now()).await.map(|_| self.parts.wake.notify_one())
+            }
+            Ok(Neutral::Found { .. } | Neutral::Missing) => self.parts.ledger.release(held.id).await,
+            Ok(Neutral::Refused(_) | Neutral::Unverifiable(_)) | Err(_) => return,
+        };
+        if let Err(error) = verdict {
+            tracing::error!(%error, target.path = %held.path, "could not settle the upload of `{}`", held.path);
+        }
+    }
+
+    /// Settles one intent; `false` when the read gave no verdict.
+    async fn settle_intent(&self, intent: &Intent) -> Result<bool, SettleError> {
+        let Some(rule) = self.policy().tracked(intent.path.as_str()) else {
+            return Ok(true);
+        };
+        let (digest, length) = match self.parts.reader.read(&intent.path).await? {
+            Neutral::Found { digest, length, .. } => (digest, length),
+            Neutral::Missing => return Ok(true),
+            Neutral::Refused(_) | Neutral::Unverifiable(_) => return Ok(false),
+        };
+        let standing = self.look(&intent.path, rule).await?;
+        match &standing.target {
+            Some(target) if target.digest == digest && target.state == State::Live => {}
+            Some(target) if target.state == State::Live && !rule.superseding() => {
+                self.differs(&intent.path, rule, target, (digest, length), false).await?;
+            }
+            None if rule.learn == Learn::None => {}
+            _ => {
+                let act = Act::Record {
+                    digest,
+                    length,
+                    provenance: intent.provenance,
+                };
+                self.observe(&intent.path, act, &intent.who).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn give_up(&self, intent: &Intent) -> Result<(), LedgerError> {
+        tracing::error!(target.path = %intent.path, "`{}` could not be re-read after it changed; given up", intent.path);
+        let line = AuditLine {
+            at: self.now(),
+            who: who(None),
+            action: "unsettled".to_owned(),
+            path: intent.path.to_string(),
+            detail: format!("no verdict after {INTENT_TRIES} neutral reads, asked by {}", intent.who),
+        };
+        self.parts.ledger.audit(line).await?;
+        self.parts.ledger.settle_intent(intent.id).await
+    }
+
+    async fn probe_hourly(&self) {
+        loop {
+            let wait = match self.probe().await {
+                Ok(()) => PROBE_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "the wildcard probe got no answer; fetches do not teach yet");
+                    RETRY_AFTER
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks the upstream for names that cannot exist; while it answers any of them, fetches do not teach.
+    pub async fn probe(&self) -> Result<(), UpstreamError> {
+        let taught = self.policy().rules().iter().filter(|rule| rule.tracks() && rule.learn == Learn::Fetch);
+        let prefixes: Vec<String> = taught.map(Rule::literal_folder).collect();
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        let outcome = neutral::probe(self.parts.upstream.as_ref(), &prefixes).await?;
+        let wildcard = outcome.wildcard();
+        if let Some(path) = &wildcard {
+            tracing::error!(
+                upstream.path = %path,
+                "the upstream answers names that cannot exist: fetches do not teach while it does"
+            );
+        }
+        self.parts.metrics.learning_disabled.set(i64::from(wildcard.is_some()));
+        self.learning.store(wildcard.is_none(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A neutral read or its recording failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}

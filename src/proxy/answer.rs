@@ -1,0 +1,109 @@
+//! Writing the gate's own answers to a Pingora session.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+
+use super::{
+    Gate,
+    headers::{REPR_DIGEST, Status, TUFGATE_STATUS, repr_digest},
+    problem::Problem,
+};
+use crate::digest::Digest;
+
+/// Headers of an upstream answer that are the gate's to set.
+const OURS: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_RANGE,
+    header::UPGRADE,
+    REPR_DIGEST,
+    TUFGATE_STATUS,
+];
+
+/// How an answer's body is framed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Frame {
+    /// `Content-Length`.
+    Length(u64),
+    /// Chunked; until the connection closes for a client of HTTP/1.0.
+    Unknown,
+}
+
+/// An answer's header: the upstream's fields where there are any, and the gate's own.
+pub(super) struct Head {
+    header: ResponseHeader,
+}
+
+impl Head {
+    pub(super) fn new(status: StatusCode) -> Result<Self> {
+        Ok(Self {
+            header: ResponseHeader::build(status, Some(16))?,
+        })
+    }
+
+    /// The upstream's end-to-end fields.
+    pub(super) fn upstream(status: StatusCode, headers: &HeaderMap) -> Result<Self> {
+        let mut head = Self::new(status)?;
+        for (name, value) in headers {
+            if !OURS.contains(name) {
+                head.header.append_header(name.clone(), value.clone())?;
+            }
+        }
+        Ok(head)
+    }
+
+    pub(super) fn set(&mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Result<()> {
+        self.header.insert_header(name, value)
+    }
+
+    pub(super) fn status(&mut self, status: Status) -> Result<()> {
+        self.set(TUFGATE_STATUS, status.to_string())
+    }
+
+    pub(super) fn digest(&mut self, digest: &Digest) -> Result<()> {
+        self.set(REPR_DIGEST, repr_digest(digest))
+    }
+
+    /// Writes the header; the body, if any, follows.
+    pub(super) async fn write(mut self, session: &mut Session, frame: Frame, end: bool) -> Result<()> {
+        match frame {
+            Frame::Length(length) => self.header.insert_header(header::CONTENT_LENGTH, length)?,
+            Frame::Unknown if session.req_header().version == Version::HTTP_10 => {}
+            Frame::Unknown => self.header.insert_header(header::TRANSFER_ENCODING, "chunked")?,
+        }
+        session.write_response_header(Box::new(self.header), end).await
+    }
+
+    /// Writes header and a whole body; only the header to a HEAD.
+    pub(super) async fn write_with(self, session: &mut Session, body: Bytes) -> Result<()> {
+        let frame = Frame::Length(body.len() as u64);
+        let bare = body.is_empty() || session.req_header().method == http::Method::HEAD;
+        self.write(session, frame, bare).await?;
+        if !bare {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Gate {
+    /// Answers with a problem.
+    pub(super) async fn answer_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
+        let mut head = Head::new(problem.status)?;
+        head.set(header::CONTENT_TYPE, "application/problem+json")?;
+        head.set(header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = problem.retry_after {
+            head.set(header::RETRY_AFTER, seconds)?;
+        }
+        // A body may still be on its way; what follows it cannot be told from a next request.
+        if !session.as_downstream_mut().is_body_done() {
+            session.set_keepalive(None);
+        }
+        head.write_with(session, problem.body().into()).await?;
+        // Lets a client that writes first and reads later see the answer before a reset.
+        let _ = session.as_downstream_mut().drain_request_body().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! `/metadata`: signed files from the catalog. Nothing below the prefix is ever proxied or recorded.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+
+use super::{Gate, problem::Problem};
+use crate::catalog::respond::{Reply, respond};
+
+impl Gate {
+    /// Answers a GET or HEAD of a metadata file.
+    pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
+        let document = match self.parts().catalog.document(file).await {
+            Ok(document) => document,
+            Err(error) => {
+                tracing::error!(%error, "could not read `{file}` for a client");
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "metadata", "the metadata cannot be read");
+                return self.answer_problem(session, &problem.retry(5)).await;
+            }
+        };
+        let request = session.req_header();
+        let max_age = self.config().gate.timestamp_max_age;
+        let reply = respond(&request.method, &request.headers, document.as_deref(), max_age);
+        write(session, reply).await
+    }
+}
+
+async fn write(session: &mut Session, reply: Reply) -> Result<()> {
+    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    for (name, value) in reply.headers {
+        if let Some(name) = name {
+            header.append_header(name, value)?;
+        }
+    }
+    session.write_response_header(Box::new(header), reply.body.is_empty()).await?;
+    if !reply.body.is_empty() {
+        session.write_response_body(Some(Bytes::clone(&reply.body)), true).await?;
+    }
+    Ok(())
+}

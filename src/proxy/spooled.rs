@@ -1,0 +1,153 @@
+//! Ranges of recorded paths: cut from verified bytes only. The artifact is read whole into the spool, verified, then the
+//! range is answered from there; larger than the spool takes: 200, whole, tapped.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora::proxy::Session;
+
+use super::{
+    Gate,
+    answer::{Frame, Head},
+    problem::Problem,
+    read::{Cut, Recorded, send},
+    tap::{Expected, Tap},
+};
+use crate::{
+    policy::OnDrift,
+    range::{self, Ranges},
+    spool::{SpoolError, SpoolFile},
+    upstream::Answer,
+};
+use futures_util::StreamExt;
+
+/// Bytes read back from the spool at once.
+const PIECE: usize = 256 * 1024;
+
+impl Gate {
+    /// GET or HEAD with `Range` of a recorded path.
+    pub(super) async fn serve_range(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
+        let headers = session.req_header().headers.clone();
+        let length = recorded.target.length;
+        let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // Range is defined for GET alone (RFC 9110 section 14.2).
+        if session.req_header().method != Method::GET {
+            return self.serve_recorded(session, recorded).await;
+        }
+        if recorded.standing.drift.is_some() && recorded.rule.on_drift == OnDrift::Report {
+            return self.serve_recorded(session, recorded).await;
+        }
+        let (start, end) = match range::parse(text, length) {
+            Ranges::Whole => return self.serve_recorded(session, recorded).await,
+            Ranges::Unsatisfiable => {
+                let mut head = Head::new(StatusCode::RANGE_NOT_SATISFIABLE)?;
+                head.set(header::CONTENT_RANGE, format!("bytes */{length}"))?;
+                return Ok(head.write(session, Frame::Length(0), true).await?);
+            }
+            Ranges::Single(start, end) => (start, end),
+        };
+        let mut file = match self.parts().spool.reserve(length) {
+            Ok(file) => file,
+            Err(SpoolError::TooLarge { .. }) => return self.serve_recorded(session, recorded).await,
+            Err(error) => return Err(spool_problem(&error).into()),
+        };
+        if recorded.standing.drift.is_some() {
+            self.intake().recheck(&recorded.path);
+        }
+        let answer = self.parts().upstream.ask(recorded.ask(Method::GET)).await.map_err(Problem::from)?;
+        let Some(answer) = self.pass_unless_ok(session, answer).await? else {
+            return Ok(());
+        };
+        self.judge_head(recorded, &answer, false)?;
+        let Answer { headers: upstream, body, .. } = answer;
+        self.fill(recorded, &mut file, body).await?;
+        let whole = !if_range_holds(&headers, &upstream);
+        let (start, end) = if whole { (0, length.saturating_sub(1)) } else { (start, end) };
+        let status = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+        let mut head = Head::upstream(status, &upstream)?;
+        recorded.mark(&mut head)?;
+        head.set(header::ACCEPT_RANGES, "bytes")?;
+        if !whole {
+            head.set(header::CONTENT_RANGE, format!("bytes {start}-{end}/{length}"))?;
+        }
+        head.write(session, Frame::Length(end + 1 - start), false).await?;
+        let mut at = start;
+        while at <= end {
+            let want = usize::try_from(end + 1 - at).unwrap_or(PIECE).min(PIECE);
+            let piece = file.read(at, want).await.map_err(|error| Cut::Midway(error.to_string()))?;
+            if piece.is_empty() {
+                return Err(Cut::Midway("the spooled copy ended early".to_owned()));
+            }
+            at += piece.len() as u64;
+            send(session, piece).await?;
+        }
+        Ok(session.write_response_body(None, true).await?)
+    }
+
+    /// Reads the artifact whole and verifies it.
+    async fn fill(
+        &self,
+        recorded: &Recorded<'_>,
+        file: &mut SpoolFile,
+        mut body: crate::upstream::Body,
+    ) -> Result<(), Problem> {
+        let mut tap = Tap::verifying(Expected {
+            digest: recorded.target.digest,
+            length: recorded.target.length,
+        });
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(Problem::from)?;
+            tap.push(chunk.clone()).map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+            file.write(chunk).await.map_err(|error| spool_problem(&error))?;
+        }
+        tap.finish().map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+        Ok(())
+    }
+}
+
+/// `If-Range` (RFC 9110 section 13.1.5): strong comparison with the upstream's validators; absent, it holds.
+fn if_range_holds(request: &HeaderMap, upstream: &HeaderMap) -> bool {
+    let Some(condition) = request.get(header::IF_RANGE) else {
+        return true;
+    };
+    let validator = match condition.as_bytes().first() {
+        Some(b'"') => upstream.get(header::ETAG),
+        Some(b'W') if condition.as_bytes().starts_with(b"W/") => None,
+        _ => upstream.get(header::LAST_MODIFIED),
+    };
+    validator.is_some_and(|validator| validator == condition)
+}
+
+fn spool_problem(error: &SpoolError) -> Problem {
+    let (status, kind) = match error {
+        SpoolError::NoSpace { .. } => (StatusCode::INSUFFICIENT_STORAGE, "spool-full"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "spool"),
+    };
+    tracing::error!(%error, "the spool failed a range request");
+    Problem::new(status, kind, error.to_string()).retry(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn if_range_compares_strongly() {
+        let mut upstream = HeaderMap::new();
+        upstream.insert(header::ETAG, HeaderValue::from_static("\"a\""));
+        upstream.insert(header::LAST_MODIFIED, HeaderValue::from_static("Sun, 22 Nov 2026 00:00:00 GMT"));
+        let holds = |value: Option<&'static str>| {
+            let mut request = HeaderMap::new();
+            if let Some(value) = value {
+                request.insert(header::IF_RANGE, HeaderValue::from_static(value));
+            }
+            if_range_holds(&request, &upstream)
+        };
+        assert!(holds(None));
+        assert!(holds(Some("\"a\"")));
+        assert!(holds(Some("Sun, 22 Nov 2026 00:00:00 GMT")));
+        assert!(!holds(Some("\"b\"")));
+        assert!(!holds(Some("W/\"a\"")));
+        assert!(!holds(Some("Sat, 21 Nov 2026 00:00:00 GMT")));
+    }
+}

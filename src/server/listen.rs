@@ -1,0 +1,104 @@
+//! The public listener: bound by us, so that a taken port is an error at once and port 0 is known, then handed to
+//! Pingora with its descriptor.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::IntoRawFd,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::ServerApp,
+    protocols::Stream,
+    proxy::{HttpProxy, ProxyHttp, http_proxy},
+    server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
+    services::{Service as _, listening::Service},
+};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A bound listener. It is kept beside the descriptor that Pingora owns, so that the proxy can be started again without
+/// a moment in which the port is free.
+pub struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Bound {
+    /// Binds `addr`; port 0 takes a free one.
+    pub fn to(addr: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            addr: listener.local_addr()?,
+            listener,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Accepts connections for `proxy` until `shutdown`; connections accepted are counted in `open` until they end.
+    /// Returns when no more are accepted and idle ones were told to close.
+    pub async fn serve<P>(
+        &self,
+        conf: &Arc<ServerConf>,
+        proxy: P,
+        open: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> std::io::Result<()>
+    where
+        P: ProxyHttp + Send + Sync + 'static,
+        P::CTX: Send + Sync,
+    {
+        let name = self.addr.to_string();
+        let mut fds = Fds::new();
+        fds.add(name.clone(), self.listener.try_clone()?.into_raw_fd());
+        let fds: ListenFds = Arc::new(fds.into());
+        let app = Counted {
+            proxy: Arc::new(http_proxy(conf, proxy)),
+            open,
+        };
+        let mut service = Service::new("gate".to_owned(), app);
+        service.add_tcp(&name);
+        let (stop, stopping) = watch::channel(false);
+        let serving = service.start_service(Some(fds), stopping, 1);
+        tokio::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            () = shutdown.cancelled() => {}
+        }
+        stop.send_replace(true);
+        serving.await;
+        Ok(())
+    }
+}
+
+/// Pingora's proxy, with its connections counted: Pingora itself does not say when the last one is done.
+struct Counted<P> {
+    proxy: Arc<HttpProxy<P>>,
+    open: TaskTracker,
+}
+
+#[async_trait]
+impl<P> ServerApp for Counted<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _open = self.open.token();
+        self.proxy.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.cleanup().await;
+    }
+}
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;
