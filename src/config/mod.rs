@@ -1,10 +1,27 @@
-//! Configuration: what a TOML file says (`raw.rs`), checked and typed.
+//! Configuration: what a TOML file says (`raw.rs`), checked and typed (`check.rs`).
+//!
+//! Everything but `upstream.url` has a default. An unknown key, and a key that would be quietly ignored, is an error
+//! with file, line and hint. `config/full.toml` shows every key. Nothing here opens a key or a database.
 
-pub mod raw;
+mod check;
+mod error;
+#[cfg(test)]
+mod examples;
+mod files;
+mod raw;
+mod template;
+mod value;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::policy::Policy;
+
+pub use error::ConfigError;
+pub use template::{QuickstartTemplate, template};
 
 /// A validated configuration; relative paths are resolved against the file's folder.
 #[derive(Clone, Debug)]
@@ -33,6 +50,28 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Reads and checks a file. Relative paths in it start at its folder.
+    pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let file = file.as_ref();
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError {
+            file: file.to_owned(),
+            line: None,
+            column: None,
+            message: format!("cannot read the configuration: {source}"),
+            hint: Some("`tufgate quickstart` writes one to start from".into()),
+        })?;
+        Self::parse(&text, file)
+    }
+
+    /// Checks the text of a configuration; `file` names it in errors and resolves its relative paths.
+    ///
+    /// Reads the environment variable or file of `[upstream.identity]`, if there is one, and nothing else.
+    pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        check::config(&error::Source::new(text, file.as_ref()))
+    }
+}
+
 /// `[gate]`
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -44,6 +83,8 @@ pub struct Gate {
     pub grace: Duration,
     /// URL folder of the metadata, with both slashes (`/metadata/`).
     pub metadata_prefix: String,
+    /// `[metadata] access`: who may read the metadata where the upstream asks its readers who they are.
+    pub metadata_access: Option<Access>,
     /// `max-age` of timestamp.json in seconds (1).
     pub timestamp_max_age: u32,
     /// Recorded artifacts up to this size are verified before their first byte leaves (256 KiB).
@@ -64,6 +105,13 @@ pub struct Gate {
     pub learn_rate: u32,
     /// Most requests held at once by `Prefer: wait` and `unsigned = "wait"` (1,000).
     pub max_waiters: usize,
+}
+
+/// Who may read the metadata of an upstream whose anonymous reads are challenged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Everybody: the operator has said that path names are no secret.
+    Public,
 }
 
 /// `[upstream]`

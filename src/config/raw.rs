@@ -1,1 +1,282 @@
-//! To be written.
+//! What may stand in the file, with every default. Meaning and limits are checked in `check.rs`.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use super::value::{Size, Span};
+use crate::policy::{Kind, Learn, OnDrift, Unsigned};
+
+const fn seconds(count: u64) -> Span {
+    Span(Duration::from_secs(count))
+}
+
+const DAY: u64 = 86_400;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub gate: Gate,
+    pub upstream: Upstream,
+    pub metadata: Metadata,
+    pub ledger: Ledger,
+    pub depot: Depot,
+    pub signer: Signer,
+    pub tuf: Tuf,
+    pub keys: Keys,
+    pub admin: Admin,
+    pub log: Log,
+    pub rule: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Gate {
+    pub listen: String,
+    pub threads: Option<usize>,
+    pub grace: Span,
+    pub metadata_prefix: String,
+    pub timestamp_max_age: u32,
+    pub verify_first: Size,
+    pub spool: PathBuf,
+    pub spool_max_object: Size,
+    pub spool_max_total: Size,
+    pub max_body: Size,
+    pub min_rate: u32,
+    pub client_timeout: Span,
+    pub learn_rate: u32,
+    pub max_waiters: usize,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            threads: None,
+            grace: seconds(10),
+            metadata_prefix: "/metadata/".into(),
+            timestamp_max_age: 1,
+            verify_first: Size(256 << 10),
+            spool: "spool".into(),
+            spool_max_object: Size(1 << 30),
+            spool_max_total: Size(4 << 30),
+            max_body: Size(0),
+            min_rate: 1024,
+            client_timeout: seconds(60),
+            learn_rate: 0,
+            max_waiters: 1000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upstream {
+    pub url: Option<String>,
+    pub preserve_host: bool,
+    pub redirect_hosts: Vec<String>,
+    pub connect_timeout: Span,
+    pub io_timeout: Span,
+    pub max_reads: usize,
+    pub credential_headers: Vec<String>,
+    pub identity: Option<Identity>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        let credentials = [
+            "authorization",
+            "cookie",
+            "proxy-authorization",
+            "private-token",
+            "x-amz-security-token",
+            "x-api-key",
+            "x-auth-token",
+            "x-jfrog-art-api",
+        ];
+        Self {
+            url: None,
+            preserve_host: false,
+            redirect_hosts: Vec::new(),
+            connect_timeout: seconds(5),
+            io_timeout: seconds(60),
+            max_reads: 32,
+            credential_headers: credentials.map(String::from).into(),
+            identity: None,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Identity {
+    pub authorization_env: Option<String>,
+    pub authorization_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Access {
+    Probe,
+    Public,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metadata {
+    pub access: Option<Access>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ledger {
+    pub path: PathBuf,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            path: "ledger.db".into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Depot {
+    pub path: PathBuf,
+}
+
+impl Default for Depot {
+    fn default() -> Self {
+        Self {
+            path: "metadata".into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Signer {
+    pub socket: PathBuf,
+    pub min_interval: Span,
+    pub batch: usize,
+    pub retain: Span,
+}
+
+impl Default for Signer {
+    fn default() -> Self {
+        Self {
+            socket: "signer.sock".into(),
+            min_interval: seconds(0),
+            batch: 10_000,
+            retain: seconds(DAY),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Layout {
+    Bins,
+    Flat,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tuf {
+    pub layout: Layout,
+    pub bins: u32,
+    pub targets_expiry: Span,
+    pub delegator_expiry: Span,
+    pub bin_expiry: Span,
+    pub snapshot_expiry: Span,
+    pub timestamp_expiry: Span,
+    pub max_bin_targets: u64,
+    pub max_bin_bytes: Size,
+}
+
+impl Default for Tuf {
+    fn default() -> Self {
+        Self {
+            layout: Layout::Bins,
+            bins: 16,
+            targets_expiry: seconds(365 * DAY),
+            delegator_expiry: seconds(365 * DAY),
+            bin_expiry: seconds(90 * DAY),
+            snapshot_expiry: seconds(7 * DAY),
+            timestamp_expiry: seconds(DAY),
+            max_bin_targets: 2000,
+            max_bin_bytes: Size(1_000_000),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Keys {
+    pub timestamp: OnlineKey,
+    pub snapshot: OnlineKey,
+    pub targets: TargetsKey,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OnlineKey {
+    pub path: Option<PathBuf>,
+    pub passphrase_env: Option<String>,
+    pub passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TargetsKey {
+    pub path: Option<PathBuf>,
+    pub passphrase_env: Option<String>,
+    pub passphrase_file: Option<PathBuf>,
+    pub offline: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8081".into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub filter: String,
+    pub json: bool,
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            json: false,
+            access: false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub path: String,
+    pub kind: Kind,
+    pub learn: Option<Learn>,
+    pub on_drift: Option<OnDrift>,
+    pub unsigned: Option<Unsigned>,
+    pub query: Option<Vec<String>>,
+    pub max_targets: Option<u64>,
+}
