@@ -3,6 +3,7 @@
 //! a lost byte costs time and never a target.
 
 use std::{
+    fs::{File, TryLockError},
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -45,6 +46,7 @@ pub enum WakeError {
 pub struct WakeListener {
     path: PathBuf,
     socket: UnixListener,
+    _lock: File,
 }
 
 impl WakeListener {
@@ -55,6 +57,13 @@ impl WakeListener {
             path: path.to_owned(),
             source,
         };
+        // Two signers that start at once both find a stale file; the lock, which ends with its process, lets one take it.
+        let lock = File::create(path.with_added_extension("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WakeError::Taken(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
         match UnixStream::connect(path).await {
             Ok(_) => return Err(WakeError::Taken(path.to_owned())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -68,6 +77,7 @@ impl WakeListener {
         Ok(Self {
             path: path.to_owned(),
             socket,
+            _lock: lock,
         })
     }
 

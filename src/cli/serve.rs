@@ -1,6 +1,6 @@
 //! `tufgate serve`: the gate. One process for proxy and admin, the signer as its child; or one role alone.
 
-use std::{io::Write, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     cli::{CliError, load},
     config::Config,
-    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child::{READY, SignerProgram}, parts},
+    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child, child::SignerProgram, check},
     telemetry,
 };
 
@@ -71,10 +71,9 @@ impl Serve {
             (true, Some(Role::Signer)) => Ends::Input,
             (true, _) => Ends::SignalsOrInput,
         };
-        serve(config, roles, ends.wait(), |_| {
+        serve(config, roles, ends.wait(), |running| {
             if self.supervised {
-                // A parent that does not listen any more also closes our standard input.
-                let _ = writeln!(std::io::stdout(), "{READY}");
+                tokio::spawn(child::report(running.published.clone(), running.metrics.clone()));
             }
         })
     }
@@ -158,7 +157,7 @@ pub fn refused(error: &StartError) -> CliError {
 
 /// `--check`.
 fn check(config: &Config) -> Result<(), CliError> {
-    super::block_on(parts::check(config))?.map_err(|error| refused(&error))?;
+    super::block_on(check::check(config))?.map_err(|error| refused(&error))?;
     println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The signer as a child process: the only one that opens keys.
 //!
 //! Its standard input is a pipe whose other end only this process holds, so it ends when this one does, however that
-//! happens. On its standard output it writes one line, `ready`, once its keys are open and its socket listens.
+//! happens. On its standard output it writes the line `ready` once its keys are open and its socket listens, and then
+//! the line `published SECONDS` after each publication, since its metrics are counted here.
 
 use std::{
     io,
@@ -11,14 +12,18 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    sync::watch,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::Metrics;
+
 /// The line of a child that is at work.
 pub const READY: &str = "ready";
+const PUBLISHED: &str = "published ";
 
 /// How to start the signer.
 #[derive(Clone, Debug)]
@@ -75,7 +80,7 @@ impl SignerProgram {
             let mut lines = BufReader::new(stdout).lines();
             while let Some(line) = lines.next_line().await.map_err(failed)? {
                 if line == READY {
-                    return Ok(SignerChild { child });
+                    return Ok(SignerChild { child, lines });
                 }
             }
         }
@@ -86,17 +91,33 @@ impl SignerProgram {
 /// A signer at work.
 pub struct SignerChild {
     child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl SignerChild {
     /// Waits until it ends by itself, which is an error, or until `shutdown`; then closes its standard input, at which
-    /// it publishes what is pending and ends, and kills it if it has not ended within `grace`.
-    pub async fn attend(mut self, shutdown: CancellationToken, grace: Duration) -> Result<(), ChildError> {
-        tokio::select! {
-            status = self.child.wait() => return Err(ended(status)),
-            () = shutdown.cancelled() => drop(self.child.stdin.take()),
+    /// it publishes what is pending and ends, and kills it if it has not ended within `grace()`. Meanwhile it counts
+    /// its publications.
+    pub async fn attend(
+        mut self,
+        shutdown: CancellationToken,
+        grace: impl FnOnce() -> Duration,
+        metrics: &Metrics,
+    ) -> Result<(), ChildError> {
+        // The pipe belongs to `wait`, which would close it.
+        let stdin = self.child.stdin.take();
+        loop {
+            tokio::select! {
+                line = self.lines.next_line() => match line {
+                    Ok(Some(line)) => count(&line, metrics),
+                    // Its output ends a moment before it does itself.
+                    _ => return Err(ended(self.child.wait().await)),
+                },
+                () = shutdown.cancelled() => break,
+            }
         }
-        match timeout(grace, self.child.wait()).await {
+        drop(stdin);
+        match timeout(grace(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(status) => Err(ended(status)),
             Err(_) => {
@@ -107,9 +128,28 @@ impl SignerChild {
         }
     }
 
-    /// Its process id.
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
+}
+
+fn count(line: &str, metrics: &Metrics) {
+    let seconds = line.strip_prefix(PUBLISHED).and_then(|seconds| seconds.trim().parse().ok());
+    if let Some(seconds) = seconds {
+        metrics.publications_total.inc();
+        metrics.publication_seconds.observe(seconds);
+    }
+}
+
+/// The child's side: writes the lines until nobody reads them.
+pub async fn report(mut published: watch::Receiver<u64>, metrics: Metrics) {
+    let mut out = tokio::io::stdout();
+    let mut line = format!("{READY}\n");
+    let mut before = metrics.publication_seconds.get_sample_sum();
+    while out.write_all(line.as_bytes()).await.is_ok() && out.flush().await.is_ok() {
+        if published.changed().await.is_err() {
+            return;
+        }
+        let sum = metrics.publication_seconds.get_sample_sum();
+        line = format!("{PUBLISHED}{}\n", sum - before);
+        before = sum;
     }
 }
 
@@ -151,7 +191,9 @@ mod tests {
         }
     }
 
-    const GRACE: Duration = Duration::from_secs(20);
+    fn grace() -> Duration {
+        Duration::from_secs(20)
+    }
 
     #[tokio::test]
     async fn a_child_ends_when_its_standard_input_closes() {
@@ -160,19 +202,27 @@ mod tests {
         let child = program.start().await.unwrap();
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        child.attend(shutdown, GRACE).await.unwrap();
+        child.attend(shutdown, grace, &Metrics::new().unwrap()).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_refusal_and_a_death_are_told_apart() {
+    async fn its_publications_are_counted_and_its_death_is_no_refusal() {
+        let dir = tempfile::tempdir().unwrap();
+        let body = "echo ready; echo published 0.5; echo published 1.5; echo noise; kill -9 $$";
+        let child = script(dir.path(), body).start().await.unwrap();
+        let metrics = Metrics::new().unwrap();
+        let death = child.attend(CancellationToken::new(), grace, &metrics).await.unwrap_err();
+        assert_eq!(death.refusal(), None);
+        assert!(death.to_string().contains("signal: 9"), "{death}");
+        assert_eq!(metrics.publications_total.get(), 2);
+        assert_eq!(metrics.publication_seconds.get_sample_sum(), 2.0);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_its_exit_code() {
         let dir = tempfile::tempdir().unwrap();
         let refusal = script(dir.path(), "exit 64").start().await.err().unwrap();
         assert_eq!(refusal.refusal(), Some(64));
-
-        let child = script(dir.path(), "echo ready; kill -9 $$").start().await.unwrap();
-        let death = child.attend(CancellationToken::new(), GRACE).await.unwrap_err();
-        assert_eq!(death.refusal(), None);
-        assert!(death.to_string().contains("signal: 9"), "{death}");
     }
 
     #[tokio::test]
@@ -181,7 +231,8 @@ mod tests {
         let child = script(dir.path(), "echo ready; exec sleep 600").start().await.unwrap();
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        let killed = child.attend(shutdown, Duration::ZERO).await.unwrap_err();
+        let metrics = Metrics::new().unwrap();
+        let killed = child.attend(shutdown, || Duration::ZERO, &metrics).await.unwrap_err();
         assert!(matches!(killed, ChildError::Killed));
     }
 }

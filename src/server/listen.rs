@@ -41,6 +41,11 @@ impl Bound {
         self.addr
     }
 
+    /// Another descriptor of the same listener.
+    pub fn another(&self) -> std::io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
     /// Accepts connections for `proxy` until `shutdown`; connections accepted are counted in `open` until they end.
     /// Returns when no more are accepted and idle ones were told to close.
     pub async fn serve<P>(
@@ -56,7 +61,7 @@ impl Bound {
     {
         let name = self.addr.to_string();
         let mut fds = Fds::new();
-        fds.add(name.clone(), self.listener.try_clone()?.into_raw_fd());
+        fds.add(name.clone(), self.another()?.into_raw_fd());
         let fds: ListenFds = Arc::new(fds.into());
         let app = Counted {
             proxy: Arc::new(http_proxy(conf, proxy)),

@@ -30,13 +30,14 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Keeps the role `name` running until `shutdown`. `start` makes its future anew each time; the future ends with
-    /// `Ok` only once `shutdown` is cancelled, and notes [`Role::Up`] through the [`Ready`] it is given.
+    /// `Ok` only once `shutdown` is cancelled, and notes [`Role::Up`] through the [`Ready`] it is given. The answer says
+    /// how it ended after `shutdown`.
     pub fn keep<F>(
         &self,
         name: &'static str,
         shutdown: CancellationToken,
         mut start: impl FnMut(Ready) -> F + Send + 'static,
-    ) -> JoinHandle<()>
+    ) -> JoinHandle<Result<(), String>>
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
@@ -53,10 +54,11 @@ impl Supervisor {
                 // A task of its own, so that a panic ends the role and not its supervisor.
                 let ended = tokio::spawn(start(ready)).await;
                 if shutdown.is_cancelled() {
-                    if let Err(error) = flat(ended) {
-                        tracing::error!(role = name, error, "a role failed while it was stopped");
+                    let ended = flat(ended);
+                    if let Err(error) = &ended {
+                        tracing::error!(role = name, error, "role {name} failed while it was stopped");
                     }
-                    break;
+                    return ended;
                 }
                 let error = flat(ended).err().unwrap_or_else(|| "ended by itself".to_owned());
                 if begun.elapsed() >= STEADY {
@@ -71,6 +73,7 @@ impl Supervisor {
                 }
                 pause = (pause * 2).min(PAUSE.1);
             }
+            Ok(())
         })
     }
 }
@@ -135,7 +138,7 @@ mod tests {
         });
         started.wait_for(|n| *n == 3).await.unwrap();
         shutdown.cancel();
-        task.await.unwrap();
+        task.await.unwrap().unwrap();
         assert_eq!(supervisor.metrics.role_failures_total.with_label_values(&["test"]).get(), 2);
         assert_eq!(health.roles()["test"], Role::Up);
     }

@@ -1,0 +1,89 @@
+//! `serve --check`: everything a start needs and every stored byte, without listening anywhere.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{
+    config::Config,
+    depot::{Depot, TIMESTAMP},
+    digest::Digest,
+    server::{StartError, Store, parts},
+    signer::OnlineKeys,
+    tuf::layout,
+    upstream::http::HttpUpstream,
+};
+
+/// Keys open, the ledger's rows and audit chain hold, and what the timestamp names lies whole in the depot.
+pub async fn check(config: &Config) -> Result<(), StartError> {
+    OnlineKeys::open(config)?;
+    HttpUpstream::new(&config.upstream)?;
+    let parts::Store { ledger, depot } = Store::existing(config)?;
+    ledger.check().await?;
+    listed(config, &*depot).await
+}
+
+/// A signed file, as far as the walk reads it. Signatures are checked by whoever trusts a root: clients and the signer.
+#[derive(Deserialize)]
+struct Envelope {
+    signed: Listing,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    version: u64,
+    #[serde(default)]
+    meta: BTreeMap<String, Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    version: u64,
+    length: Option<usize>,
+    #[serde(default)]
+    hashes: BTreeMap<String, String>,
+}
+
+/// Walks timestamp → snapshot → every file it lists.
+async fn listed(config: &Config, depot: &dyn Depot) -> Result<(), StartError> {
+    let damaged = |detail: String| StartError::Damaged {
+        place: config.depot.clone(),
+        detail,
+    };
+    let Some(bytes) = depot.read(TIMESTAMP).await? else {
+        // Before the first publication there is nothing to walk.
+        return Ok(());
+    };
+    let parse = |name: &str, bytes: &[u8]| -> Result<Listing, StartError> {
+        let envelope: Result<Envelope, _> = serde_json::from_slice(bytes);
+        envelope.map(|file| file.signed).map_err(|error| damaged(format!("`{name}`: {error}")))
+    };
+    let mut listings = vec![parse(TIMESTAMP, &bytes)?];
+    while let Some(listing) = listings.pop() {
+        for (file, meta) in listing.meta {
+            let role = file.strip_suffix(".json").unwrap_or(&file);
+            let mut names = vec![layout::file(role, meta.version)];
+            if role == "bins" {
+                names.push(layout::succinct_bins(meta.version));
+            }
+            for name in names {
+                let bytes = depot.read(&name).await?;
+                let bytes = bytes.ok_or_else(|| damaged(format!("`{name}` is missing")))?;
+                if meta.length.is_some_and(|length| length != bytes.len()) {
+                    return Err(damaged(format!("`{name}` has another length than listed")));
+                }
+                let hash = meta.hashes.get("sha256");
+                if hash.is_some_and(|hash| *hash != Digest::of(&bytes).to_string()) {
+                    return Err(damaged(format!("`{name}` has another sha256 than listed")));
+                }
+                let inner = parse(&name, &bytes)?;
+                if inner.version != meta.version {
+                    return Err(damaged(format!("`{name}` holds version {}", inner.version)));
+                }
+                // Only the snapshot lists files.
+                listings.extend((role == "snapshot").then_some(inner));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Why the gate does not start, and the exit code that goes with it.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use crate::{
+    catalog::CatalogError, depot::DepotError, keys::KeyError, ledger::LedgerError, server::child::ChildError,
+    signer::SignerError, spool::SpoolError, upstream::UpstreamError, wake::WakeError,
+};
+
+/// A start that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener's address is taken or not this machine's.
+    #[error("the {what} listener cannot bind {addr}: {source}")]
+    Listen {
+        /// `gate` or `admin`.
+        what: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The admin listener asks for no credentials.
+    #[error("the admin listener takes loopback addresses only, not {addr}")]
+    AdminNotLoopback {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// There is no ledger yet.
+    #[error("there is no ledger at `{}`", .0.display())]
+    NotInitialised(PathBuf),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The depot cannot be used.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    /// What the depot holds cannot be served.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Signed metadata is missing or damaged.
+    #[error("the depot `{}` is damaged: {detail}", place.display())]
+    Damaged {
+        /// The folder.
+        place: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The upstream's address cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The signer's socket cannot be used.
+    #[error(transparent)]
+    Wake(#[from] WakeError),
+    /// The signer refused to start.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The signer refused to start, for a reason of its own.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// Two metrics of one name: a bug.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// 64 bad configuration, 65 damaged or newer data, 1 anything else (DESIGN 9).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. }
+            | Self::AdminNotLoopback { .. }
+            | Self::NotInitialised(_)
+            | Self::Key(_)
+            | Self::Spool(_)
+            | Self::Upstream(_)
+            | Self::Depot(DepotError::Unusable { .. })
+            | Self::Wake(_) => 64,
+            Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. })
+            | Self::Damaged { .. }
+            | Self::Catalog(_) => 65,
+            Self::Signer(SignerError::Key(_)) => 64,
+            Self::Signer(error) => error.exit_code(),
+            Self::Child(error) => error.refusal().unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another process listens there; stop it or change `listen`".to_owned())
+            }
+            Self::Listen { what, .. } => Some(format!("change `listen` under `[{what}]`")),
+            Self::AdminNotLoopback { .. } => Some("use 127.0.0.1 or [::1], and a tunnel from elsewhere".to_owned()),
+            Self::NotInitialised(_) => Some("run `tufgate init --config FILE` first".to_owned()),
+            Self::Wake(WakeError::Bind { .. }) => {
+                Some("a socket's whole path may hold about 100 bytes; change `socket` under `[signer]`".to_owned())
+            }
+            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
+            Self::Key(KeyError::NeedsPassphrase { .. } | KeyError::Passphrase { .. }) => {
+                Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
+            }
+            Self::Child(_) => Some("the signer's own message stands above".to_owned()),
+            _ if self.exit_code() == 65 => Some(AUDIT_HINT.to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about damaged data.
+pub const AUDIT_HINT: &str = "`tufgate serve --check --config FILE` audits every row and every listed file and names \
+                              the first that is wrong; restore that store from a backup, or use a newer tufgate";

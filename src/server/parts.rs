@@ -1,0 +1,94 @@
+//! The parts that several roles share, opened from a configuration.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    depot::{Depot, fs::FsDepot},
+    ledger::{Ledger, sqlite::SqliteLedger},
+    server::StartError,
+    telemetry::Metrics,
+    upstream::{Upstream, http::HttpUpstream},
+};
+
+/// Parts to use in place of those that the configuration names, for tests and embedding.
+#[derive(Clone, Default)]
+pub struct Overrides {
+    /// Instead of the system's clock.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Instead of the SQLite file.
+    pub ledger: Option<Arc<dyn Ledger>>,
+    /// Instead of the folder.
+    pub depot: Option<Arc<dyn Depot>>,
+    /// Instead of HTTP, for reads; uploads always go to the configured address.
+    pub upstream: Option<Arc<dyn Upstream>>,
+}
+
+/// Ledger and depot.
+#[derive(Clone)]
+pub struct Store {
+    /// The record.
+    pub ledger: Arc<dyn Ledger>,
+    /// The metadata.
+    pub depot: Arc<dyn Depot>,
+}
+
+impl Store {
+    /// Opens what `tufgate init` made; nothing is created here, so that a wrong path is an error and not an empty
+    /// ledger.
+    pub fn existing(config: &Config) -> Result<Self, StartError> {
+        if !config.ledger.exists() {
+            return Err(StartError::NotInitialised(config.ledger.clone()));
+        }
+        Ok(Self {
+            ledger: Arc::new(SqliteLedger::open(&config.ledger)?),
+            depot: Arc::new(FsDepot::open(&config.depot)?),
+        })
+    }
+}
+
+/// What every role of a process shares.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) depot: Arc<dyn Depot>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    /// Fires when something is pending for the signer.
+    pub(super) wake: Arc<Notify>,
+    /// Version of the last snapshot that a signer in this process published.
+    pub(super) published: watch::Sender<u64>,
+    upstream: Option<Arc<dyn Upstream>>,
+}
+
+impl Shared {
+    pub(super) fn open(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
+        let (ledger, depot) = match (overrides.ledger, overrides.depot) {
+            (Some(ledger), Some(depot)) => (ledger, depot),
+            (ledger, depot) => {
+                let store = Store::existing(config)?;
+                (ledger.unwrap_or(store.ledger), depot.unwrap_or(store.depot))
+            }
+        };
+        Ok(Self {
+            ledger,
+            depot,
+            clock: overrides.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            metrics: Metrics::new()?,
+            wake: Arc::default(),
+            published: watch::Sender::new(0),
+            upstream: overrides.upstream,
+        })
+    }
+
+    /// The upstream, for reads.
+    pub(super) fn upstream(&self, config: &Config) -> Result<Arc<dyn Upstream>, StartError> {
+        match &self.upstream {
+            Some(upstream) => Ok(Arc::clone(upstream)),
+            None => Ok(Arc::new(HttpUpstream::new(&config.upstream)?)),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Each role as the supervisor starts it, again and again if need be.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pingora::server::configuration::ServerConf;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot},
+    time::{Instant, sleep},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    admin::{self, Admin},
+    catalog::Catalog,
+    config::Config,
+    intake::Intake,
+    proxy::{Gate, GateProxy},
+    server::{
+        StartError,
+        child::SignerProgram,
+        listen::Bound,
+        parts::Shared,
+        signer::Opened,
+        stop::{Kept, Running, Stops},
+        supervise::Supervisor,
+    },
+    wake,
+};
+
+/// Pause after a catalog refresh that failed.
+const REFRESH_AGAIN: Duration = Duration::from_secs(1);
+
+/// Says once how the signer's first start went.
+pub(super) type FirstStart = oneshot::Sender<Result<(), StartError>>;
+
+/// Starts roles and keeps what stops them.
+pub(super) struct Keeper {
+    config: Arc<Config>,
+    shared: Shared,
+    supervisor: Supervisor,
+    open: TaskTracker,
+    kept: Vec<(&'static str, Kept)>,
+    pub(super) stops: Stops,
+}
+
+impl Keeper {
+    pub(super) fn new(config: Arc<Config>, shared: Shared, supervisor: Supervisor) -> Self {
+        Self {
+            config,
+            shared,
+            supervisor,
+            open: TaskTracker::new(),
+            kept: Vec::new(),
+            stops: Stops::default(),
+        }
+    }
+
+    pub(super) fn running(self, (addr, admin_addr): (Option<SocketAddr>, Option<SocketAddr>)) -> Running {
+        Running {
+            addr,
+            admin_addr,
+            health: self.supervisor.health,
+            metrics: self.shared.metrics,
+            ledger: self.shared.ledger,
+            published: self.shared.published.subscribe(),
+            grace: self.config.gate.grace,
+            open: self.open,
+            stops: self.stops,
+            kept: self.kept,
+        }
+    }
+
+    /// Health, metrics and status.
+    pub(super) fn admin(&mut self, bound: Bound) {
+        let shutdown = self.stops.admin.clone();
+        let admin = Admin {
+            health: Arc::clone(&self.supervisor.health),
+            metrics: self.shared.metrics.clone(),
+            ledger: Arc::clone(&self.shared.ledger),
+            depot: Arc::clone(&self.shared.depot),
+            clock: Arc::clone(&self.shared.clock),
+        };
+        let kept = self.supervisor.keep("admin", shutdown.clone(), move |ready| {
+            let (admin, shutdown, listener) = (admin.clone(), shutdown.clone(), bound.another());
+            async move {
+                let listener = listener.and_then(TcpListener::from_std).map_err(|error| error.to_string())?;
+                ready.up();
+                admin::serve(admin, listener, shutdown.cancelled_owned())
+                    .await
+                    .map_err(|error| error.to_string())
+            }
+        });
+        self.kept.push(("admin", kept));
+    }
+
+    /// The public listener.
+    pub(super) fn proxy(&mut self, bound: Bound, gate: Gate) {
+        let conf = Arc::new(ServerConf {
+            threads: self.config.gate.threads,
+            ..ServerConf::default()
+        });
+        let (bound, open, shutdown) = (Arc::new(bound), self.open.clone(), self.stops.proxy.clone());
+        let kept = self.supervisor.keep("proxy", shutdown.clone(), move |ready| {
+            let (bound, conf, gate) = (Arc::clone(&bound), Arc::clone(&conf), GateProxy(gate.clone()));
+            let (open, shutdown) = (open.clone(), shutdown.clone());
+            async move {
+                ready.up();
+                bound.serve(&conf, gate, open, shutdown).await.map_err(|error| error.to_string())
+            }
+        });
+        self.kept.push(("proxy", kept));
+    }
+
+    /// Intents, doubts, neutral reads asked for, the hourly probe.
+    pub(super) fn intake(&mut self, intake: Arc<Intake>) {
+        let shutdown = self.stops.intake.clone();
+        let kept = self.supervisor.keep("intake", shutdown.clone(), move |ready| {
+            let (intake, shutdown) = (Arc::clone(&intake), shutdown.clone());
+            async move {
+                ready.up();
+                intake.run(shutdown).await;
+                Ok(())
+            }
+        });
+        self.kept.push(("intake", kept));
+    }
+
+    /// The wire to the signer, and a fresh catalog after each publication.
+    pub(super) fn catalog(&mut self, catalog: Arc<Catalog>) {
+        let (socket, wake) = (self.config.signer.socket.clone(), Arc::clone(&self.shared.wake));
+        let shutdown = self.stops.catalog.clone();
+        let kept = self.supervisor.keep("catalog", shutdown.clone(), move |ready| {
+            // A notification that comes while the catalog is read is kept: many publications, one more look.
+            let published = Arc::new(Notify::new());
+            let on_published = Arc::clone(&published);
+            let wire = wake::run(
+                socket.clone(),
+                Arc::clone(&wake),
+                move || on_published.notify_one(),
+                shutdown.clone(),
+            );
+            let catalog = Arc::clone(&catalog);
+            async move {
+                ready.up();
+                tokio::select! {
+                    () = wire => Ok(()),
+                    never = refresh(&catalog, &published) => never,
+                }
+            }
+        });
+        self.kept.push(("catalog", kept));
+    }
+
+    /// The signer as a child process.
+    pub(super) fn signer_child(&mut self, program: SignerProgram, first: FirstStart) {
+        let (shutdown, deadline) = (self.stops.signer.clone(), Arc::clone(&self.stops.deadline));
+        let (metrics, grace) = (self.shared.metrics.clone(), self.config.gate.grace);
+        let mut first = Some(first);
+        let kept = self.supervisor.keep("signer", shutdown.clone(), move |ready| {
+            let (program, shutdown, deadline) = (program.clone(), shutdown.clone(), Arc::clone(&deadline));
+            let (metrics, mut first) = (metrics.clone(), first.take());
+            async move {
+                let started = tokio::select! {
+                    started = program.start() => started,
+                    () = shutdown.cancelled() => return Ok(()),
+                };
+                let child = match started {
+                    Ok(child) => child,
+                    Err(error) => {
+                        let text = error.to_string();
+                        tell(&mut first, Err(error.into()));
+                        return Err(text);
+                    }
+                };
+                tell(&mut first, Ok(()));
+                ready.up();
+                let left = move || {
+                    let deadline = deadline.get().copied().unwrap_or_else(|| Instant::now() + grace);
+                    deadline.saturating_duration_since(Instant::now())
+                };
+                child.attend(shutdown, left, &metrics).await.map_err(|error| error.to_string())
+            }
+        });
+        self.kept.push(("signer", kept));
+    }
+
+    /// The signer in this process.
+    pub(super) fn signer_here(&mut self, first: FirstStart) {
+        let (config, shared, shutdown) = (Arc::clone(&self.config), self.shared.clone(), self.stops.signer.clone());
+        let mut first = Some(first);
+        let kept = self.supervisor.keep("signer", shutdown.clone(), move |ready| {
+            let (config, shared, shutdown) = (Arc::clone(&config), shared.clone(), shutdown.clone());
+            let mut first = first.take();
+            async move {
+                let signer = match Opened::new(config, shared, &shutdown).await {
+                    Ok(Some(signer)) => signer,
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        let text = error.to_string();
+                        tell(&mut first, Err(error));
+                        return Err(text);
+                    }
+                };
+                tell(&mut first, Ok(()));
+                ready.up();
+                signer.run(shutdown).await
+            }
+        });
+        self.kept.push(("signer", kept));
+    }
+}
+
+fn tell(first: &mut Option<FirstStart>, outcome: Result<(), StartError>) {
+    if let Some(first) = first.take() {
+        // Nobody waits any more once the patience of the start was over.
+        let _ = first.send(outcome);
+    }
+}
+
+async fn refresh(catalog: &Catalog, published: &Notify) -> Result<(), String> {
+    loop {
+        published.notified().await;
+        while let Err(error) = catalog.refresh().await {
+            tracing::error!(%error, "the new metadata cannot be served; the last stays");
+            sleep(REFRESH_AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The end, in order: not ready, no new connections, requests in flight, intake, signer, and the admin listener last.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin::health::Health,
+    ledger::Ledger,
+    telemetry::Metrics,
+};
+
+/// A role's supervisor; an error is how the role ended when it was stopped.
+pub(super) type Kept = JoinHandle<Result<(), String>>;
+
+/// What stops what.
+#[derive(Default)]
+pub(super) struct Stops {
+    pub(super) proxy: CancellationToken,
+    pub(super) intake: CancellationToken,
+    pub(super) signer: CancellationToken,
+    pub(super) catalog: CancellationToken,
+    pub(super) admin: CancellationToken,
+    /// When the grace ends; set as the end begins.
+    pub(super) deadline: Arc<OnceLock<Instant>>,
+}
+
+impl Stops {
+    /// Stops everything at once, for a start that failed.
+    pub(super) fn abandon(&self) {
+        for role in [&self.proxy, &self.intake, &self.signer, &self.catalog, &self.admin] {
+            role.cancel();
+        }
+    }
+}
+
+/// A gate at work.
+pub struct Running {
+    /// Where it listens for clients.
+    pub addr: Option<SocketAddr>,
+    /// Where it listens for operators.
+    pub admin_addr: Option<SocketAddr>,
+    /// How its roles fare.
+    pub health: Arc<Health>,
+    /// What it counted.
+    pub metrics: Metrics,
+    /// Its record.
+    pub ledger: Arc<dyn Ledger>,
+    /// Version of the last snapshot that a signer in this process published.
+    pub published: watch::Receiver<u64>,
+    pub(super) grace: Duration,
+    pub(super) open: TaskTracker,
+    pub(super) stops: Stops,
+    pub(super) kept: Vec<(&'static str, Kept)>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Stopped {
+    /// Everything was done.
+    Whole,
+    /// The grace ended first; this was cut.
+    Cut(String),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("all done"),
+            Self::Cut(what) => write!(f, "cut {what}"),
+        }
+    }
+}
+
+impl Running {
+    /// Ends all roles within the grace; an idle gate ends at once.
+    pub async fn stop(mut self) -> Stopped {
+        let deadline = Instant::now() + self.grace;
+        let _ = self.stops.deadline.set(deadline);
+        let mut cut = Vec::new();
+        self.health.drain();
+        self.stops.proxy.cancel();
+        cut.extend(self.ended("proxy", deadline).await);
+        self.open.close();
+        if timeout_at(deadline, self.open.wait()).await.is_err() {
+            cut.push(format!("{} connections with requests in flight", self.open.len()));
+        }
+        // Only now: requests in flight committed through the intake and woke the signer.
+        self.stops.intake.cancel();
+        cut.extend(self.ended("intake", deadline).await);
+        self.stops.signer.cancel();
+        cut.extend(self.ended("signer", deadline).await);
+        self.stops.catalog.cancel();
+        cut.extend(self.ended("catalog", deadline).await);
+        self.stops.admin.cancel();
+        // An operator's open connection is no reason for exit code 1.
+        self.ended("admin", deadline).await;
+        match cut.is_empty() {
+            true => Stopped::Whole,
+            false => Stopped::Cut(cut.join(", ")),
+        }
+    }
+
+    /// Waits for a role's end; says what was cut.
+    async fn ended(&mut self, role: &'static str, deadline: Instant) -> Option<String> {
+        let at = self.kept.iter().position(|(name, _)| *name == role)?;
+        let (_, kept) = self.kept.swap_remove(at);
+        let abort = kept.abort_handle();
+        // A moment more than the role itself has, so that its own words are heard.
+        match timeout_at(deadline + Duration::from_millis(200), kept).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(format!("{role} ({error})")),
+            Ok(Err(error)) => Some(format!("{role} ({error})")),
+            Err(_) => {
+                abort.abort();
+                Some(role.to_owned())
+            }
+        }
+    }
+}
