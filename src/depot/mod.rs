@@ -86,3 +86,46 @@ pub trait Depot: Send + Sync {
     /// Deletes a file; a missing one is fine. Refuses [`TIMESTAMP`] and every `N.root.json`.
     async fn delete(&self, name: &str) -> Result<(), DepotError>;
 }
+
+/// Whether `name` may be asked of a depot: `[A-Za-z0-9._-]+`, optionally below one such folder, no part starting with a
+/// dot (those are the depot's own: lock and temporary files).
+pub fn is_name(name: &str) -> bool {
+    let part = |part: &str| {
+        !part.starts_with('.')
+            && (1..=200).contains(&part.len())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    match name.split_once('/') {
+        Some((folder, file)) => part(folder) && part(file),
+        None => part(name),
+    }
+}
+
+/// Refuses what is no name.
+fn check_name(name: &str) -> Result<(), DepotError> {
+    match is_name(name) {
+        true => Ok(()),
+        false => Err(DepotError::Name { name: name.to_owned() }),
+    }
+}
+
+/// Refuses names that [`Depot::put_all`] may not write.
+fn check_put(name: &str) -> Result<(), DepotError> {
+    match is_name(name) && name != TIMESTAMP {
+        true => Ok(()),
+        false => Err(DepotError::Name { name: name.to_owned() }),
+    }
+}
+
+/// Refuses names that [`Depot::delete`] may not take: clients walk the chain of roots from the first one on.
+fn check_delete(name: &str) -> Result<(), DepotError> {
+    let root = name
+        .strip_suffix(".root.json")
+        .is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit()));
+    match is_name(name) && name != TIMESTAMP && !root {
+        true => Ok(()),
+        false => Err(DepotError::Name { name: name.to_owned() }),
+    }
+}

@@ -1,0 +1,384 @@
+//! What `/metadata` serves now: one atomic pointer to the current timestamp and what it names, a bounded cache behind it.
+//!
+//! The catalog reads the depot and the ledger's last publication, and writes neither. It checks no signature: it serves
+//! what the signer published, and clients verify. It never goes back to an older timestamp.
+
+pub mod document;
+pub mod name;
+pub mod respond;
+
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::sync::{Mutex, watch};
+
+use self::{
+    document::{Class, Document},
+    name::Wanted,
+};
+use crate::{
+    depot::{Depot, DepotError, TIMESTAMP},
+    ledger::{Ledger, LedgerError, Publication, Seq},
+    tuf::layout,
+};
+
+/// Bytes of versioned files, with their encodings, kept in memory beside those the current timestamp names.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How often one refresh follows a signer that publishes meanwhile, before the next refresh has to.
+const CHASES: usize = 4;
+
+/// Why the catalog could not be brought up to date, or a file not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// A published file cannot be read as metadata.
+    #[error("`{name}` in the depot is not the metadata it should be: {detail}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The depot failed.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A file that the timestamp or snapshot names is not there.
+    #[error("`{name}` is published but not in the depot")]
+    Missing {
+        /// The file.
+        name: String,
+    },
+    /// The depot's timestamp is older than the one served; the newer stays.
+    #[error("the depot's timestamp has version {found}, but version {served} was served already")]
+    Rollback {
+        /// In the depot.
+        found: u64,
+        /// Served until now.
+        served: u64,
+    },
+}
+
+/// What is published; all zero before the first publication.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Published {
+    /// Version of the snapshot served.
+    pub snapshot: u64,
+    /// Version of the timestamp served.
+    pub timestamp: u64,
+    /// All observations up to and with this one are in that snapshot.
+    pub upto: Seq,
+}
+
+type LastPublication =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Option<Publication>, LedgerError>> + Send>> + Send + Sync>;
+
+/// What `/metadata` serves now.
+pub struct Catalog {
+    depot: Arc<dyn Depot>,
+    last_publication: LastPublication,
+    current: ArcSwapOption<Current>,
+    versioned: moka::sync::Cache<String, Arc<Document>>,
+    published: watch::Sender<Published>,
+    refreshing: Mutex<()>,
+}
+
+/// What one timestamp names.
+struct Current {
+    timestamp: Arc<Document>,
+    expires: Timestamp,
+    root: Option<NewestRoot>,
+    /// Snapshot, targets and delegators, by depot name.
+    pinned: HashMap<String, Arc<Document>>,
+    published: Published,
+    /// The ledger has confirmed `published.upto` for this very timestamp.
+    settled: bool,
+}
+
+#[derive(Clone)]
+struct NewestRoot {
+    version: u64,
+    alias: Arc<Document>,
+}
+
+impl Catalog {
+    /// A catalog that serves nothing before its first [`refresh`](Self::refresh).
+    pub fn new(depot: Arc<dyn Depot>, ledger: Arc<dyn Ledger>) -> Self {
+        let last_publication: LastPublication = Box::new(move || {
+            let ledger = ledger.clone();
+            Box::pin(async move { ledger.publication().await })
+        });
+        Self::over(depot, last_publication)
+    }
+
+    fn over(depot: Arc<dyn Depot>, last_publication: LastPublication) -> Self {
+        Self {
+            depot,
+            last_publication,
+            current: ArcSwapOption::empty(),
+            versioned: moka::sync::Cache::builder()
+                .max_capacity(CACHE_BYTES)
+                .weigher(|name: &String, document: &Arc<Document>| {
+                    u32::try_from(name.len() + document.weight()).unwrap_or(u32::MAX)
+                })
+                .build(),
+            published: watch::Sender::new(Published::default()),
+            refreshing: Mutex::new(()),
+        }
+    }
+
+    /// Looks for a newer timestamp, root or publication and serves it; `true` when something changed.
+    ///
+    /// # Errors
+    /// What was served before stays served.
+    pub async fn refresh(&self) -> Result<bool, CatalogError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let mut changed = false;
+        for _ in 0..CHASES {
+            let step = self.step().await?;
+            changed |= step.changed;
+            if !step.behind {
+                break;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The document below `/metadata/` with this name; `None` is a 404. A name that cannot be one costs no input.
+    pub async fn document(&self, name: &str) -> Result<Option<Arc<Document>>, CatalogError> {
+        let Some(wanted) = name::wanted(name) else {
+            return Ok(None);
+        };
+        let stored = {
+            let current = self.current.load();
+            match (wanted, current.as_deref()) {
+                (Wanted::Timestamp, current) => return Ok(current.map(|current| current.timestamp.clone())),
+                (Wanted::NewestRoot, current) => {
+                    return Ok(current.and_then(|current| Some(current.root.as_ref()?.alias.clone())));
+                }
+                (Wanted::Stored(stored), Some(current)) => match current.pinned.get(&*stored) {
+                    Some(document) => return Ok(Some(document.clone())),
+                    None => stored,
+                },
+                (Wanted::Stored(stored), None) => stored,
+            }
+        };
+        if let Some(document) = self.versioned.get(&*stored) {
+            return Ok(Some(document));
+        }
+        // What is not there is asked again each time: the next root and the next version must show at once.
+        let Some(body) = self.depot.read(&stored).await? else {
+            return Ok(None);
+        };
+        let document = Arc::new(Document::prepare(body, Class::Immutable).await);
+        self.versioned.insert(stored.into_owned(), document.clone());
+        Ok(Some(document))
+    }
+
+    /// Version of the snapshot served; 0 before the first.
+    pub fn snapshot_version(&self) -> u64 {
+        self.published.borrow().snapshot
+    }
+
+    /// All observations up to and with this one are in the snapshot served.
+    pub fn upto(&self) -> Seq {
+        self.published.borrow().upto
+    }
+
+    /// When the timestamp served expires.
+    pub fn timestamp_expires(&self) -> Option<Timestamp> {
+        self.current.load().as_ref().map(|current| current.expires)
+    }
+
+    /// Follows publications.
+    pub fn subscribe(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    /// Waits until an observation is in the snapshot served, at most `limit`; `false` when it is not.
+    pub async fn wait_for(&self, seq: Seq, limit: Duration) -> bool {
+        let mut published = self.subscribe();
+        let signed = published.wait_for(|published| published.upto >= seq);
+        matches!(tokio::time::timeout(limit, signed).await, Ok(Ok(_)))
+    }
+
+    async fn step(&self) -> Result<Step, CatalogError> {
+        let old = self.current.load_full();
+        let Some(bytes) = self.depot.read(TIMESTAMP).await? else {
+            return match old {
+                Some(_) => Err(CatalogError::Missing { name: TIMESTAMP.into() }),
+                None => Ok(Step::default()),
+            };
+        };
+        // Roots are published before the timestamps that need them, so they are looked for after the timestamp.
+        let root = self
+            .newest_root(old.as_deref().and_then(|old| old.root.clone()))
+            .await?;
+        let same = old.as_deref().filter(|old| old.timestamp.body() == &bytes);
+        let new_root =
+            root.as_ref().map(|root| root.version) != old.as_deref().and_then(|old| Some(old.root.as_ref()?.version));
+        if same.is_some_and(|old| old.settled) && !new_root {
+            return Ok(Step::default());
+        }
+
+        let mut next = match same {
+            Some(same) => Current {
+                timestamp: same.timestamp.clone(),
+                pinned: same.pinned.clone(),
+                root,
+                ..*same
+            },
+            None => self.load(bytes, root, old.as_deref()).await?,
+        };
+        let mut behind = false;
+        if !next.settled
+            && let Some(last) = (self.last_publication)().await?
+        {
+            behind = last.timestamp > next.published.timestamp;
+            next.settled = last.timestamp == next.published.timestamp;
+            if !behind {
+                // An older publication's observations are in this snapshot too; the rest show once the ledger has it.
+                next.published.upto = next.published.upto.max(last.upto);
+            }
+        }
+        let published = next.published;
+        let before = old.map(|old| old.published);
+        self.current.store(Some(Arc::new(next)));
+        self.published
+            .send_if_modified(|seen| std::mem::replace(seen, published) != published);
+        Ok(Step {
+            changed: new_root || before != Some(published),
+            behind,
+        })
+    }
+
+    /// Reads what a new timestamp names.
+    async fn load(
+        &self,
+        bytes: Bytes,
+        root: Option<NewestRoot>,
+        old: Option<&Current>,
+    ) -> Result<Current, CatalogError> {
+        let timestamp: Listing = read_listing(TIMESTAMP, &bytes)?;
+        let served = old.map_or(0, |old| old.published.timestamp);
+        if timestamp.version < served {
+            return Err(CatalogError::Rollback {
+                found: timestamp.version,
+                served,
+            });
+        }
+        let mut pinned = HashMap::new();
+        let snapshot_version = timestamp.version_of(TIMESTAMP, "snapshot.json")?;
+        let snapshot_name = layout::file("snapshot", snapshot_version);
+        let snapshot = self.pin(&mut pinned, old, snapshot_name.clone()).await?;
+        let snapshot: Listing = read_listing(&snapshot_name, snapshot.body())?;
+        let targets = snapshot.version_of(&snapshot_name, "targets.json")?;
+        self.pin(&mut pinned, old, layout::file("targets", targets)).await?;
+        // A flat layout has no delegator.
+        if let Ok(bins) = snapshot.version_of(&snapshot_name, "bins.json") {
+            self.pin(&mut pinned, old, layout::file("bins", bins)).await?;
+            self.pin(&mut pinned, old, layout::succinct_bins(bins)).await?;
+        }
+        if let Some(root) = &root {
+            let alias = Arc::new(root.alias.with_class(Class::Immutable));
+            pinned.insert(layout::file("root", root.version), alias);
+        }
+        Ok(Current {
+            timestamp: Arc::new(Document::prepare(bytes, Class::Moving).await),
+            expires: timestamp.expires,
+            root,
+            pinned,
+            published: Published {
+                snapshot: snapshot_version,
+                timestamp: timestamp.version,
+                upto: old.map_or(0, |old| old.published.upto),
+            },
+            settled: false,
+        })
+    }
+
+    /// Puts a file among those served from memory, taking it over from the last pointer where it is the same.
+    async fn pin(
+        &self,
+        pinned: &mut HashMap<String, Arc<Document>>,
+        old: Option<&Current>,
+        name: String,
+    ) -> Result<Arc<Document>, CatalogError> {
+        let document = match old.and_then(|old| old.pinned.get(&name)) {
+            Some(document) => document.clone(),
+            None => match self.depot.read(&name).await? {
+                Some(body) => Arc::new(Document::prepare(body, Class::Immutable).await),
+                None => return Err(CatalogError::Missing { name }),
+            },
+        };
+        pinned.insert(name, document.clone());
+        Ok(document)
+    }
+
+    /// Walks from the last known root to the newest.
+    async fn newest_root(&self, mut newest: Option<NewestRoot>) -> Result<Option<NewestRoot>, CatalogError> {
+        loop {
+            let version = newest.as_ref().map_or(0, |root| root.version) + 1;
+            let Some(body) = self.depot.read(&layout::file("root", version)).await? else {
+                return Ok(newest);
+            };
+            let alias = Arc::new(Document::prepare(body, Class::Moving).await);
+            newest = Some(NewestRoot { version, alias });
+        }
+    }
+}
+
+/// What one step of a refresh found.
+#[derive(Default)]
+struct Step {
+    changed: bool,
+    /// The ledger knows of a newer timestamp than was read.
+    behind: bool,
+}
+
+/// The part of timestamp and snapshot that the catalog reads.
+#[derive(Deserialize)]
+struct Listing {
+    version: u64,
+    expires: Timestamp,
+    meta: HashMap<String, Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    version: u64,
+}
+
+impl Listing {
+    fn version_of(&self, name: &str, listed: &str) -> Result<u64, CatalogError> {
+        match self.meta.get(listed) {
+            Some(listed) => Ok(listed.version),
+            None => Err(CatalogError::Damaged {
+                name: name.to_owned(),
+                detail: format!("it does not list `{listed}`"),
+            }),
+        }
+    }
+}
+
+fn read_listing(name: &str, bytes: &[u8]) -> Result<Listing, CatalogError> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        signed: Listing,
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Envelope { signed }) => Ok(signed),
+        Err(error) => Err(CatalogError::Damaged {
+            name: name.to_owned(),
+            detail: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
