@@ -13,8 +13,7 @@ use async_trait::async_trait;
 use ed25519_dalek::{SigningKey as Secret, pkcs8::KeypairBytes};
 use pkcs8::{
     DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
-    SecretDocument,
-    pkcs5::pbes2,
+    SecretDocument, pkcs5::pbes2,
 };
 use rand::rngs::SysRng;
 use tough::schema::{
@@ -69,7 +68,8 @@ impl FileKey {
                 });
             }
             (ENCRYPTED, Some(passphrase)) => {
-                let sealed = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| parse(&error))?;
+                let sealed =
+                    EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| parse(&error))?;
                 // A wrong passphrase and a damaged body cannot be told apart.
                 sealed.decrypt(passphrase).map_err(|_| KeyError::Passphrase {
                     path: path.display().to_string(),
@@ -269,9 +269,13 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(open(wrong.clone()), KeyError::Mode { mode: found, .. } if found == mode));
         }
-        for (at, garbage) in ["", "not a key", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-            .iter()
-            .enumerate()
+        for (at, garbage) in [
+            "",
+            "not a key",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ]
+        .iter()
+        .enumerate()
         {
             let path = dir.path().join(format!("garbage{at}"));
             write_private(&path, garbage.as_bytes()).unwrap();
@@ -288,7 +292,11 @@ mod tests {
         let error = FileKey::create(&path, None).unwrap_err();
         assert!(matches!(error, KeyError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(FileKey::read(&path, None).unwrap().key_id(), key.key_id());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left behind");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "a temporary file was left behind"
+        );
     }
 
     #[test]
