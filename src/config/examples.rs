@@ -127,7 +127,7 @@ fn bad_values_are_told_where_and_what_to_do() {
             "`ms`",
         ),
         ("[gate]\ngrace = 10", 4, "expected a duration", ""),
-        ("[gate]\ngrace = \"2h\"", 4, "`gate.grace` is 0ns to 3600s", ""),
+        ("[gate]\ngrace = \"2h\"", 4, "`gate.grace` is at most 3600s", ""),
         ("[gate]\nverify_first = \"1 kb\"", 4, "is not a size", "KiB"),
         ("[gate]\nverify_first = -1", 4, "invalid value", ""),
         (
