@@ -243,6 +243,7 @@ impl Explanation {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use clap::Parser;
 

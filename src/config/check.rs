@@ -21,6 +21,7 @@ pub(super) type Checked<T> = Result<T, ConfigError>;
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 /// Longest path of a Unix socket, without the closing NUL (`sun_path`, unix(7)).
 const MAX_SOCKET: usize = 107;
+
 /// Checks everything, in the order of the file's tables.
 pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let raw: raw::File = source.read()?;

@@ -1,4 +1,5 @@
 //! The files of `config/`, and what bad ones are told.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 

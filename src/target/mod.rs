@@ -202,6 +202,7 @@ fn check(text: &str) -> Result<(), NoForm> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -151,6 +151,7 @@ fn split_hash(text: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

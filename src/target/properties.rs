@@ -1,4 +1,5 @@
 //! Properties of names, on random input: what the fuzz targets look for, in short.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use url::Url;

@@ -10,7 +10,10 @@ fuzz_target!(|text: &str| {
         return;
     }
     if let Err(error) = Config::parse(text, "tufgate.toml") {
-        assert!(error.line.is_none_or(|line| line <= text.split('\n').count()), "{error}");
+        assert!(
+            error.line.is_none_or(|line| line <= text.split('\n').count()),
+            "{error}"
+        );
         assert!(!error.message.is_empty());
     }
 });

@@ -42,7 +42,8 @@ fuzz_target!(|target: &[u8]| {
     ]);
     let Some((raw, _)) = split_target(target) else { return };
     if let Admission::Unnamed(why) = policy.admit(raw) {
-        let tracked = matches!(nginx(raw).as_slice(), [folder, file] if folder == b"releases" && file.ends_with(b".jar"));
+        let tracked =
+            matches!(nginx(raw).as_slice(), [folder, file] if folder == b"releases" && file.ends_with(b".jar"));
         assert!(!tracked, "passed, although {why}");
     }
 });

@@ -22,12 +22,18 @@ fuzz_target!(|target: &[u8]| {
     let base = Url::parse("http://gate.example/repo/").unwrap();
     let arrives = |name: &str| {
         let url = base.join(name).unwrap();
-        assert_eq!((url.origin(), url.query(), url.fragment()), (base.origin(), None, None), "{url}");
+        assert_eq!(
+            (url.origin(), url.query(), url.fragment()),
+            (base.origin(), None, None),
+            "{url}"
+        );
         name_of(url.path().strip_prefix("/repo").unwrap())
     };
     assert_eq!(arrives(path.as_str()), Name::Canonical(path.clone()));
     for name in path.hashed(digest) {
-        let Name::Hashed { readings, .. } = arrives(&name) else { panic!("{name}") };
+        let Name::Hashed { readings, .. } = arrives(&name) else {
+            panic!("{name}")
+        };
         assert!(readings.contains(&(path.clone(), digest)), "{name}");
     }
 });
