@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{CliError, load},
+    cli::CliError,
     config::Config,
     server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child, child::SignerProgram, check},
     telemetry,
@@ -46,7 +46,7 @@ enum Role {
 impl Serve {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(self) -> Result<(), CliError> {
-        let config = load(&self.config)?;
+        let config = Config::load(&self.config)?;
         if self.check {
             return check(&config);
         }
@@ -104,11 +104,11 @@ pub fn serve(
         started(&running);
         let reason = until.await;
         tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
-        Ok(running.stop().await)
+        Ok::<_, StartError>(running.stop().await)
     });
     // Whatever is left was cut: the grace is over.
     runtime.shutdown_timeout(Duration::ZERO);
-    match ended.map_err(|error: StartError| refused(&error))? {
+    match ended? {
         Stopped::Whole => Ok(()),
         Stopped::Cut(what) => Err(CliError::failed(format_args!("shut down after {grace:?}, but cut {what}"))),
     }
@@ -146,18 +146,9 @@ async fn input_ends() {
     while matches!(tokio::io::stdin().read(&mut bytes).await, Ok(1..)) {}
 }
 
-/// An error at start, for people.
-pub fn refused(error: &StartError) -> CliError {
-    let refused = CliError::new(error.exit_code(), error);
-    match error.hint() {
-        Some(hint) => refused.hint(hint),
-        None => refused,
-    }
-}
-
 /// `--check`.
 fn check(config: &Config) -> Result<(), CliError> {
-    super::block_on(check::check(config))?.map_err(|error| refused(&error))?;
+    super::block_on(check::check(config))??;
     println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
     Ok(())
 }
