@@ -2,7 +2,8 @@
 """Tries every client program on a small repository made with python-tuf, so that a failure in front of the gate is
 the gate's: targets → bins → 16 hash bins in both views, artifacts under both hash-prefixed names.
 
-Usage: selftest.py BUILD_DIR, where `integration/run` put the clients. Prints client, view and what happened.
+Usage: selftest.py BUILD_DIR, where `integration/install` put the clients. Prints client, view and what happened.
+       selftest.py --write FOLDER, only the repository and its artifacts, for another web server.
 """
 
 import hashlib
@@ -145,6 +146,9 @@ def looping(command, base, root, work):
 
 
 def main():
+    if sys.argv[1] == "--write":
+        build(Path(sys.argv[2]))
+        return
     build_dir = Path(sys.argv[1]).resolve()
     os.environ.setdefault("TUF_JS_MODULES", str(build_dir / "node"))
     wrong = 0

@@ -1,12 +1,17 @@
 //! The ledger: the durable record of what was observed, recorded, signed and refused.
 //!
 //! Proxies append reservations, observations and intents; the signer turns observations into targets and reserves
-//! versions. A write has reached the disk when its future resolves. The ledger never opens a key and never touches the
-//! depot.
+//! versions. A write has reached the disk when its future resolves; one whose future is dropped on the way may still be
+//! made. Times are kept to the microsecond. The ledger never opens a key and never touches the depot.
 
 pub mod memory;
 pub mod rule;
 pub mod sqlite;
+
+mod drift;
+mod lease;
+mod range;
+mod role;
 
 #[cfg(test)]
 mod conformance;
@@ -238,9 +243,9 @@ pub struct Fence(pub u64);
 /// What the signer writes before it publishes, in one commit.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Targets as they now are, in the order decided.
+    /// Targets as they now are, in the order decided; the last one of a path stands.
     pub targets: Vec<Target>,
-    /// Paths to drop whole (`forget`).
+    /// Paths to drop whole (`forget`), before `targets` are written: a path in both was learned anew.
     pub forgotten: Vec<TargetPath>,
     /// Lines for the audit chain.
     pub audit: Vec<AuditLine>,
@@ -264,7 +269,7 @@ pub struct AuditLine {
 }
 
 /// A failed ledger operation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
     /// A row's checksum or the file's structure is wrong.
@@ -316,17 +321,17 @@ pub trait Ledger: Send + Sync {
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError>;
 
     /// Reserves a path for an upload whose body has this digest. `superseding`: other bytes are allowed (policy
-    /// `track`). Decides by [`rule::upload`] on the folded entry in one transaction with the write. A reservation for the same path and
+    /// `track`). Decides by [`rule::admit`] in one transaction with the write. A reservation for the same path and
     /// digest is granted beside an existing one; `reservation.id` and `doubtful` are ignored.
     async fn reserve(&self, reservation: Reservation, superseding: bool) -> Result<Reserved, LedgerError>;
 
-    /// The upstream accepted: the reservation becomes an observation, in one commit.
+    /// The upstream accepted: the reservation becomes an observation, in one commit. An error when it is not open.
     async fn confirm(&self, id: ReservationId, at: Timestamp) -> Result<Seq, LedgerError>;
 
-    /// The upstream refused: nothing was stored.
+    /// The upstream refused: nothing was stored. Fine when it is not open any more.
     async fn release(&self, id: ReservationId) -> Result<(), LedgerError>;
 
-    /// The upstream's answer was lost.
+    /// The upstream's answer was lost. Fine when it is not open any more.
     async fn doubt(&self, id: ReservationId) -> Result<(), LedgerError>;
 
     /// Open reservations, oldest first; all of them, as recovery needs them after a crash.
@@ -341,10 +346,11 @@ pub trait Ledger: Send + Sync {
     /// Open intents, oldest first.
     async fn intents(&self) -> Result<Vec<Intent>, LedgerError>;
 
-    /// Ends an intent.
+    /// Ends an intent. Fine when it ended before.
     async fn settle_intent(&self, id: u64) -> Result<(), LedgerError>;
 
-    /// Marks a path drifted, or (with `None`) whole again; audited.
+    /// Marks a path drifted, or (with `None`) whole again. Audited in the same commit when that changes what is known;
+    /// seeing the same drift again is no news.
     async fn set_drift(
         &self,
         path: &TargetPath,
@@ -353,11 +359,11 @@ pub trait Ledger: Send + Sync {
         at: Timestamp,
     ) -> Result<(), LedgerError>;
 
-    /// All drifted paths.
+    /// All drifted paths, sorted.
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
 
-    /// Takes or renews the signer's lease for `ttl_secs`: a new fence for a new holder, the same for the same holder
-    /// while it lasts, `None` while another holds it.
+    /// Takes or renews the signer's lease for `ttl_secs`: the same fence for the same holder while it lasts, `None`
+    /// while another holds it, else (lapsed, given up, never taken) the next fence.
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;
 
     /// Gives the lease up.
@@ -366,7 +372,7 @@ pub trait Ledger: Send + Sync {
     /// Observations after the last publication's `upto`, oldest first, at most `limit`.
     async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError>;
 
-    /// Targets with these ids, in any order.
+    /// What is recorded at these paths; paths without a record are left out.
     async fn targets(&self, paths: &[TargetPath]) -> Result<Vec<Target>, LedgerError>;
 
     /// Writes a batch and hands out its versions, in one commit; the answer is in the order of `batch.versions`.
@@ -375,16 +381,17 @@ pub trait Ledger: Send + Sync {
     /// Raises a role's reserved (and, when `published`, published) counter to at least `version`, never lowers it.
     async fn raise_version(&self, fence: Fence, role: &str, version: u64, published: bool) -> Result<(), LedgerError>;
 
-    /// Records a publication, drops the observations it covers, in one commit with the role rows.
+    /// Records a publication, drops the observations it covers, in one commit with the role rows. A version it lists
+    /// that is older than one already published changes nothing.
     async fn publish(&self, fence: Fence, publication: Publication) -> Result<(), LedgerError>;
 
-    /// The last publication.
+    /// The last publication recorded.
     async fn publication(&self) -> Result<Option<Publication>, LedgerError>;
 
-    /// All role rows.
+    /// All role rows, by name.
     async fn roles(&self) -> Result<Vec<RoleRow>, LedgerError>;
 
-    /// Live targets of one bin among `2^bits`, sorted by path text.
+    /// Live targets of one bin among `2^bits`, sorted by path text; none where there is no such bin.
     async fn bin(&self, bits: u8, bin: u32) -> Result<Vec<Target>, LedgerError>;
 
     /// Number of live targets in that bin.
@@ -402,6 +409,6 @@ pub trait Ledger: Send + Sync {
     /// The newest `limit` audit lines, newest first.
     async fn audit_lines(&self, limit: usize) -> Result<Vec<AuditLine>, LedgerError>;
 
-    /// Walks everything and checks row checksums and the audit chain.
+    /// Walks everything and checks structure, row checksums and the audit chain.
     async fn check(&self) -> Result<(), LedgerError>;
 }

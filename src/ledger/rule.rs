@@ -1,9 +1,14 @@
 //! What may follow what at one path: pure decisions, shared by intake (which answers early) and the signer (which has
 //! the last word).
 
+use jiff::Timestamp;
+
 use crate::digest::Digest;
 
-use super::{Act, Entry, Observation, Provenance, State, Superseded, Target};
+use super::{Act, Entry, Observation, Provenance, Reservation, Reserved, State, Superseded, Target};
+
+#[cfg(test)]
+mod tests;
 
 /// Why bytes are refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -65,6 +70,32 @@ pub fn upload(current: Option<&Target>, digest: &Digest, superseding: bool) -> R
     reserve(current, digest, superseding || fetched)
 }
 
+/// What stands in the way of a reservation for these bytes; `None` grants it. A record in the way outweighs another
+/// upload in the way, since that one would meet it too.
+pub fn admit(entry: &Entry, digest: &Digest, superseding: bool) -> Option<Reserved> {
+    let current = fold(entry, superseding);
+    if let Err(conflict) = upload(current.as_ref(), digest, superseding) {
+        return Some(Reserved::Conflict(conflict));
+    }
+    let other = entry.reservations.iter().find(|open| open.digest != *digest)?;
+    Some(Reserved::Held(other.clone()))
+}
+
+/// The observation that a reservation becomes once the upstream accepted the upload; `seq` is still to be assigned.
+pub fn confirmed(reservation: Reservation, at: Timestamp) -> Observation {
+    Observation {
+        seq: 0,
+        path: reservation.path,
+        act: Act::Record {
+            digest: reservation.digest,
+            length: reservation.length,
+            provenance: Provenance::Published,
+        },
+        who: reservation.who,
+        at,
+    }
+}
+
 /// Applies one observation. Deciding the same observation twice changes nothing the second time.
 pub fn decide(current: Option<&Target>, seen: &Observation, superseding: bool) -> Verdict {
     if current.is_some_and(|current| current.seq >= seen.seq) {
@@ -79,6 +110,11 @@ pub fn decide(current: Option<&Target>, seen: &Observation, superseding: bool) -
             },
             current,
         ) => record(current, seen, (digest, *length, *provenance), superseding),
+        (Act::Replace { digest, length }, Some(current))
+            if current.state == State::Live && (current.digest, current.length) == (*digest, *length) =>
+        {
+            Verdict::Same
+        }
         (Act::Replace { digest, length }, current) => {
             Verdict::Changed(successor(current, seen, (digest, *length, Provenance::Declared)))
         }
@@ -131,9 +167,12 @@ fn record(
     match allowed {
         Err(conflict) => Verdict::Refused(conflict),
         Ok(()) if old.digest != *digest || old.state == State::Deleted => Verdict::Changed(next()),
+        // A better witness of the same bytes. What is signed stays what it was, so `seq` does too: the target must not
+        // read as unsigned until the next publication. Unless the earlier witness had the length wrong.
         Ok(()) if provenance > old.provenance => Verdict::Changed(Target {
+            length,
             provenance,
-            seq: seen.seq,
+            seq: if length == old.length { old.seq } else { seen.seq },
             who: seen.who.clone(),
             at: seen.at,
             ..old.clone()

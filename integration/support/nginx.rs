@@ -1,0 +1,175 @@
+//! A real nginx with DAV, in a folder and on a loopback port of its own, stopped when its handle is dropped.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const TEMPLATE: &str = include_str!("nginx.conf.in");
+
+/// How long nginx may take to accept its first connection, or to end after it was told to.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running nginx. Its files lie in [`Nginx::www`]; dropping it ends the processes and removes the folder.
+#[derive(Debug)]
+pub struct Nginx {
+    child: Option<Child>,
+    address: SocketAddr,
+    server: String,
+    dir: TempDir,
+}
+
+impl Nginx {
+    /// Starts nginx over an empty folder.
+    pub fn start() -> Nginx {
+        Nginx::start_with("")
+    }
+
+    /// Starts nginx with more directives in its server block, such as `gzip on;` or a `location`.
+    pub fn start_with(server: &str) -> Nginx {
+        let dir = tempfile::Builder::new()
+            .prefix("tufgate-nginx-")
+            .tempdir()
+            .expect("a temporary folder");
+        fs::create_dir(dir.path().join("www")).expect("the folder for artifacts");
+        // Another process may take the port between its choice and nginx's bind, so a start is tried again.
+        for _ in 0..5 {
+            let address = free_address();
+            if let Ok(child) = spawn(dir.path(), address, server) {
+                return Nginx {
+                    child: Some(child),
+                    address,
+                    server: server.to_owned(),
+                    dir,
+                };
+            }
+        }
+        panic!(
+            "nginx does not start: {}",
+            fs::read_to_string(dir.path().join("error.log")).unwrap_or_default()
+        );
+    }
+
+    /// The address nginx listens on; the same after [`Nginx::restart`].
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The folder that is served.
+    pub fn www(&self) -> PathBuf {
+        self.dir.path().join("www")
+    }
+
+    /// The file a URL path names, given without percent-encoding; its folder is made, so that it can be written.
+    pub fn file(&self, path: &str) -> PathBuf {
+        let file = self.www().join(path);
+        fs::create_dir_all(file.parent().expect("a path below www")).expect("the artifact's folder");
+        file
+    }
+
+    /// What was asked so far, one line a request: `METHOD PATH STATUS BYTES "USER AGENT"`.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("access.log")).expect("the access log")
+    }
+
+    /// Ends nginx and frees its port; requests are refused until [`Nginx::restart`].
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            end(&mut child).expect("nginx ends when it is told to");
+        }
+    }
+
+    /// Starts nginx again on the same port and files.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = Some(spawn(self.dir.path(), self.address, &self.server).expect("nginx starts again"));
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A panic in here while a test is failing would hide that test's own message.
+            let _ = end(&mut child);
+        }
+    }
+}
+
+/// A loopback address nobody listened on a moment ago.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address")
+}
+
+/// Writes the configuration and starts nginx; an error if it ended before it accepted a connection.
+fn spawn(dir: &Path, address: SocketAddr, server: &str) -> io::Result<Child> {
+    let config = dir.join("nginx.conf");
+    // Workers of a master that runs as root become `nobody`, who may not enter the folder; else nginx warns of `user`.
+    let user = if is_root(dir)? { "user root;" } else { "" };
+    let filled = TEMPLATE
+        .replace("@DIR@", &dir.display().to_string())
+        .replace("@PORT@", &address.port().to_string())
+        .replace("@USER@", user)
+        .replace("@SERVER@", server);
+    fs::write(&config, filled)?;
+    let mut child = Command::new("nginx")
+        .arg("-p")
+        .arg(dir)
+        .arg("-c")
+        .arg(&config)
+        // What nginx says before it has read `error_log`.
+        .args(["-e", "error.log"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(dir.join("stderr.log"))?)
+        .spawn()
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("nginx: {error}; `integration/install tests` gets it"),
+            )
+        })?;
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("nginx ended with {status}")));
+        }
+        if begun.elapsed() > PATIENCE {
+            end(&mut child)?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nginx accepts no connection"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(child)
+}
+
+/// Whether this process's files belong to root.
+fn is_root(dir: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata(dir)?.uid() == 0)
+}
+
+/// Ends the master by SIGTERM, so that it takes its workers along; a SIGKILL would leave them listening.
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    let told = Command::new("sh")
+        .args(["-c", "kill -TERM \"$0\"", &child.id().to_string()])
+        .status();
+    let begun = Instant::now();
+    while told.is_ok() && begun.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill()?;
+    child.wait()
+}

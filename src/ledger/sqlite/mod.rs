@@ -1,0 +1,210 @@
+//! The ledger in one SQLite file, shared by the processes of one machine (gate, signer, command line).
+//!
+//! One thread writes, in groups that share a flush of the disk (`writer.rs`); a few connections read (`readers.rs`).
+//! What is written is in `write.rs` and `publish.rs`, what is asked in `read.rs`; both are plain functions over a
+//! connection inside a transaction. This module never decides what may follow what: that is `rule.rs`.
+
+mod audit;
+mod check;
+mod fault;
+mod publish;
+mod read;
+mod readers;
+mod row;
+mod schema;
+mod stored;
+mod write;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::target::TargetPath;
+
+use self::{fault::Fault, readers::Readers, writer::Writer};
+use super::{
+    AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
+    ReservationId, Reserved, RoleRow, Seq, Target,
+};
+
+/// Targets read at once by [`Ledger::each_target`]. Between two reads the write-ahead log may be folded back, which a
+/// single long read would hold up.
+const CHUNK: usize = 4096;
+
+/// The ledger in one SQLite file (write-ahead log, flushed at every commit).
+pub struct SqliteLedger {
+    // Before the writer, so that it is dropped first: the last to close the file folds the log back, and cannot
+    // when it only reads.
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteLedger {
+    /// Opens the file; creates it in its existing folder, readable by its owner alone, when it is missing. Blocks.
+    ///
+    /// Errors: [`LedgerError::Newer`] for a newer tufgate's file, [`LedgerError::Damaged`] for one that is no ledger or
+    /// whose structure is broken, [`LedgerError::Full`] and [`LedgerError::Store`] for what the system says.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let place: Arc<str> = path.display().to_string().into();
+        let conn = schema::writer(path)?;
+        let writer = Writer::start(conn, place.clone());
+        let writer = writer.map_err(|error| Fault::Refused(error.to_string()).at(&place))?;
+        Ok(Self {
+            readers: Readers::new(path.to_owned(), place),
+            writer,
+        })
+    }
+
+    /// Commits that this handle made so far; far fewer than its writes when many come at once.
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError> {
+        let path = path.clone();
+        self.readers.read(move |conn| read::entry(conn, &path)).await
+    }
+
+    async fn reserve(&self, reservation: Reservation, superseding: bool) -> Result<Reserved, LedgerError> {
+        let work = move |conn: &_| write::reserve(conn, &reservation, superseding);
+        self.writer.write(work).await
+    }
+
+    async fn confirm(&self, id: ReservationId, at: Timestamp) -> Result<Seq, LedgerError> {
+        self.writer.write(move |conn| write::confirm(conn, id, at)).await
+    }
+
+    async fn release(&self, id: ReservationId) -> Result<(), LedgerError> {
+        self.writer.write(move |conn| write::release(conn, id)).await
+    }
+
+    async fn doubt(&self, id: ReservationId) -> Result<(), LedgerError> {
+        self.writer.write(move |conn| write::doubt(conn, id)).await
+    }
+
+    async fn reservations(&self) -> Result<Vec<Reservation>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY id", [])).await
+    }
+
+    async fn observe(&self, observation: Observation) -> Result<Seq, LedgerError> {
+        let work = move |conn: &_| write::observe(conn, &observation);
+        self.writer.write(work).await
+    }
+
+    async fn intend(&self, intent: Intent) -> Result<u64, LedgerError> {
+        self.writer.write(move |conn| write::intend(conn, &intent)).await
+    }
+
+    async fn intents(&self) -> Result<Vec<Intent>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY id", [])).await
+    }
+
+    async fn settle_intent(&self, id: u64) -> Result<(), LedgerError> {
+        self.writer.write(move |conn| write::settle_intent(conn, id)).await
+    }
+
+    async fn set_drift(
+        &self,
+        path: &TargetPath,
+        drift: Option<Drift>,
+        who: &str,
+        at: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (path, who) = (path.clone(), who.to_owned());
+        let work = move |conn: &_| write::set_drift(conn, &path, drift.as_ref(), &who, at);
+        self.writer.write(work).await
+    }
+
+    async fn drifts(&self) -> Result<Vec<Drift>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY path", [])).await
+    }
+
+    async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {
+        let holder = holder.to_owned();
+        let work = move |conn: &_| write::lease(conn, &holder, ttl_secs, now);
+        self.writer.write(work).await
+    }
+
+    async fn end_lease(&self, fence: Fence) -> Result<(), LedgerError> {
+        self.writer.write(move |conn| write::end_lease(conn, fence)).await
+    }
+
+    async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError> {
+        self.readers.read(move |conn| read::pending(conn, limit)).await
+    }
+
+    async fn targets(&self, paths: &[TargetPath]) -> Result<Vec<Target>, LedgerError> {
+        let paths = paths.to_vec();
+        self.readers.read(move |conn| read::targets(conn, &paths)).await
+    }
+
+    async fn apply(&self, fence: Fence, batch: Batch) -> Result<Vec<u64>, LedgerError> {
+        let work = move |conn: &_| publish::apply(conn, fence, &batch);
+        self.writer.write(work).await
+    }
+
+    async fn raise_version(&self, fence: Fence, role: &str, version: u64, published: bool) -> Result<(), LedgerError> {
+        let role = role.to_owned();
+        let work = move |conn: &_| publish::raise_version(conn, fence, &role, version, published);
+        self.writer.write(work).await
+    }
+
+    async fn publish(&self, fence: Fence, publication: Publication) -> Result<(), LedgerError> {
+        let work = move |conn: &_| publish::publish(conn, fence, &publication);
+        self.writer.write(work).await
+    }
+
+    async fn publication(&self) -> Result<Option<Publication>, LedgerError> {
+        self.readers.read(read::publication).await
+    }
+
+    async fn roles(&self) -> Result<Vec<RoleRow>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY name", [])).await
+    }
+
+    async fn bin(&self, bits: u8, bin: u32) -> Result<Vec<Target>, LedgerError> {
+        self.readers.read(move |conn| read::bin(conn, bits, bin)).await
+    }
+
+    async fn bin_count(&self, bits: u8, bin: u32) -> Result<u64, LedgerError> {
+        self.readers.read(move |conn| read::bin_count(conn, bits, bin)).await
+    }
+
+    async fn each_target(&self, each: &mut (dyn for<'a> FnMut(&'a Target) + Send)) -> Result<(), LedgerError> {
+        let mut last = None;
+        loop {
+            let targets = self.readers.read(move |conn| read::after(conn, last, CHUNK)).await?;
+            targets.iter().for_each(&mut *each);
+            match targets.last() {
+                Some(target) if targets.len() == CHUNK => last = Some(target.path.id()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn counts(&self) -> Result<(u64, u64), LedgerError> {
+        self.readers.read(read::counts).await
+    }
+
+    async fn audit(&self, line: AuditLine) -> Result<(), LedgerError> {
+        self.writer
+            .write(move |conn| audit::append(conn, std::slice::from_ref(&line)))
+            .await
+    }
+
+    async fn audit_lines(&self, limit: usize) -> Result<Vec<AuditLine>, LedgerError> {
+        self.readers.read(move |conn| audit::newest(conn, limit)).await
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        self.readers.read(check::everything).await
+    }
+}
