@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     cli::CliError,
     config::Config,
-    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child, child::SignerProgram, check},
+    server::{self, Overrides, Roles, SignerPlace, Stopped, child, child::SignerProgram, check},
     telemetry,
 };
 
@@ -71,7 +71,8 @@ impl Serve {
             (true, Some(Role::Signer)) => Ends::Input,
             (true, _) => Ends::SignalsOrInput,
         };
-        serve(config, roles, ends.wait(), |running| {
+        let nothing = async { Ok(()) };
+        serve(config, roles, nothing, ends.wait(), |running| {
             if self.supervised {
                 tokio::spawn(child::report(running.published.clone(), running.metrics.clone()));
             }
@@ -84,11 +85,12 @@ pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
     SignerProgram::this(&config.file).map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
 }
 
-/// Starts the roles on a runtime with the configured number of threads, calls `started`, and ends them once `until`
-/// resolves.
+/// On a runtime with the configured number of threads: does what comes `before`, starts the roles, calls `started`, and
+/// ends them once `until` resolves.
 pub fn serve(
     config: Config,
     roles: Roles,
+    before: impl Future<Output = Result<(), CliError>>,
     until: impl Future<Output = &'static str>,
     started: impl FnOnce(&server::Running),
 ) -> Result<(), CliError> {
@@ -100,11 +102,12 @@ pub fn serve(
         .build()
         .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
+        before.await?;
         let running = server::start(config, roles, Overrides::default()).await?;
         started(&running);
         let reason = until.await;
         tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
-        Ok::<_, StartError>(running.stop().await)
+        Ok::<_, CliError>(running.stop().await)
     });
     // Whatever is left was cut: the grace is over.
     runtime.shutdown_timeout(Duration::ZERO);
