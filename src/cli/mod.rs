@@ -1,1 +1,3 @@
-//! To be written.
+//! Subcommands: one file each, clap types beside the action.
+
+pub mod get;
