@@ -356,15 +356,16 @@ async fn no_version_is_taken_back() {
     repo.refresh().await.unwrap();
     assert_untouched(&repo, &before);
 
-    let mut snapshot = repo.served("2.snapshot.json");
-    snapshot["version"] = 3.into();
+    let snapshot = repo.served("2.snapshot.json");
     let lowered = {
         let mut snapshot = snapshot.clone();
+        snapshot["version"] = 3.into();
         snapshot["meta"]["bins.json"]["version"] = 1.into();
         snapshot
     };
     let dropped = {
         let mut snapshot = snapshot.clone();
+        snapshot["version"] = 4.into();
         snapshot["meta"].as_object_mut().unwrap().remove("bins2-0.json");
         snapshot
     };
@@ -379,7 +380,6 @@ async fn no_version_is_taken_back() {
 async fn files_that_were_never_published_together_are_refused() {
     let mut repo = Repo::new().await;
     repo.publish();
-    let before = state(&repo);
     let file = |name: &str| {
         let files = repo.site.files.lock().unwrap();
         let Reply::Bytes(bytes) = &files[&format!("/metadata/{name}")] else {
@@ -398,19 +398,12 @@ async fn files_that_were_never_published_together_are_refused() {
         );
         repo.site.put(&format!("/metadata/{two}"), good);
     }
-    let _ = before;
     // Right version, rightly signed, but not the bytes that the timestamp lists.
-    let snapshot = repo.served("2.snapshot.json");
-    let mut other = snapshot.clone();
+    let mut other = repo.served("2.snapshot.json");
+    other["version"] = 3.into();
+    repo.put_snapshot(&other);
     other["expires"] = json!("2030-01-01T00:00:01Z");
-    let timestamp = repo.served("timestamp.json");
-    repo.publish();
-    repo.put_timestamp(&{
-        let mut later = timestamp.clone();
-        later["version"] = 4.into();
-        later["meta"]["snapshot.json"]["version"] = 3.into();
-        later
-    });
+    repo.put_metadata("3.snapshot.json", sign(&other, &[&key(SNAPSHOT)]));
     assert_eq!(
         attack(repo.refresh().await),
         ("snapshot.json".into(), Attack::MixAndMatch)
@@ -518,19 +511,16 @@ async fn wrong_bytes_never_reach_the_output() {
 #[tokio::test]
 async fn a_server_that_stalls_is_left() {
     let repo = Repo::new().await;
-    let timeouts = Timeouts {
-        idle: Duration::from_millis(60),
+    repo.site.set("/stall", Reply::Stall(900, b"{".to_vec()));
+    let fetcher = Fetcher::new(Timeouts {
+        idle: Duration::from_millis(500),
         ..Timeouts::default()
-    };
-    let options = ClientOptions {
-        timeouts,
-        ..repo.options()
-    };
-    repo.site
-        .set("/metadata/timestamp.json", Reply::Stall(900, b"{".to_vec()));
-    let stalled = Client::open(options).unwrap().refresh().await.unwrap_err();
+    });
+    let mut stream = fetcher.open(&format!("{}stall", repo.url), 1_000).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "{");
+    let stalled = stream.next().await.unwrap_err();
     assert!(
-        matches!(stalled, ClientError::Fetch(FetchError::Timeout { what: "stalled", .. })),
+        matches!(stalled, FetchError::Timeout { what: "stalled", .. }),
         "{stalled}"
     );
 }
