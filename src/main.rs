@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary: parse, dispatch. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tufgate::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -6,6 +6,19 @@
 use std::{fmt, future::Future, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    config::{Config, ConfigError},
+    server::StartError,
+};
+
+mod drift;
+mod operator;
+mod quickstart;
+mod retract;
+mod serve;
+mod status;
 
 /// tufgate puts TUF (The Update Framework) in front of an artifact server nobody has to change
 #[derive(Debug, Parser)]
@@ -17,12 +30,24 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Drift(drift::Drift),
+    Quickstart(quickstart::Quickstart),
+    Retract(retract::Retract),
+    Serve(serve::Serve),
+    Status(status::Status),
+}
 
 impl Cli {
     /// Does what the command line asks; errors are printed here, once, as `error: …` and `hint: …`.
     pub fn run(self) -> ExitCode {
-        let done: Result<(), CliError> = match self.command {};
+        let done = match self.command {
+            Command::Drift(drift) => drift.run(),
+            Command::Quickstart(quickstart) => quickstart.run(),
+            Command::Retract(retract) => retract.run(),
+            Command::Serve(serve) => serve.run(),
+            Command::Status(status) => status.run(),
+        };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -99,6 +124,26 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint.clone();
+        Self {
+            hint,
+            ..Self::config(ConfigError { hint: None, ..error })
+        }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        Self {
+            code: error.exit_code(),
+            hint: error.hint(),
+            message: error.to_string(),
+        }
+    }
+}
+
 /// Runs a future to its end on a small runtime of its own; for every subcommand but `serve`.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,4 +152,31 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
         .build()
         .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
     Ok(runtime.block_on(future))
+}
+
+/// Prints a value as JSON, one line.
+pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).map_err(CliError::failed)?;
+    println!("{text}");
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn verify_cli() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let error = CliError::config("no such key").hint("run `tufgate init`");
+        assert_eq!(error.to_string(), "error: no such key\nhint: run `tufgate init`");
+        assert_eq!(error.code, 64);
+    }
 }

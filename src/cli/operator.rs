@@ -8,7 +8,7 @@ use crate::{
     cli::CliError,
     clock::{Clock, SystemClock},
     ledger::{Act, Ledger, LedgerError, Observation, Seq},
-    server::parts::AUDIT_HINT,
+    server::error::AUDIT_HINT,
     target::TargetPath,
     wake,
 };

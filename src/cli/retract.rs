@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, block_on, load, operator, print_json},
+    cli::{CliError, block_on, operator, print_json},
+    config::Config,
     ledger::{Act, State, rule},
-    server::parts::Store,
+    server::Store,
     target::TargetPath,
 };
 
@@ -37,7 +38,7 @@ impl Retract {
 
     async fn retract(self) -> Result<(), CliError> {
         let Self { path, reason, .. } = self;
-        let config = load(&self.config)?;
+        let config = Config::load(&self.config)?;
         let store = Store::existing(&config)?;
         let entry = store.ledger.lookup(&path).await.map_err(operator::failed)?;
         let superseding = config.policy.rule(path.as_str()).is_some_and(|rule| rule.superseding());

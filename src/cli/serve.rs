@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use crate::{
-    cli::{CliError, load},
+    cli::CliError,
     config::Config,
-    server::{self, Overrides, Roles, SignerPlace, StartError, Stopped, child, child::SignerProgram, check},
+    server::{self, Overrides, Roles, SignerPlace, Stopped, child, child::SignerProgram, check},
     telemetry,
 };
 
@@ -46,7 +46,7 @@ enum Role {
 impl Serve {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(self) -> Result<(), CliError> {
-        let config = load(&self.config)?;
+        let config = Config::load(&self.config)?;
         if self.check {
             return check(&config);
         }
@@ -71,7 +71,8 @@ impl Serve {
             (true, Some(Role::Signer)) => Ends::Input,
             (true, _) => Ends::SignalsOrInput,
         };
-        serve(config, roles, ends.wait(), |running| {
+        let nothing = async { Ok(()) };
+        serve(config, roles, nothing, ends.wait(), |running| {
             if self.supervised {
                 tokio::spawn(child::report(running.published.clone(), running.metrics.clone()));
             }
@@ -84,11 +85,12 @@ pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
     SignerProgram::this(&config.file).map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
 }
 
-/// Starts the roles on a runtime with the configured number of threads, calls `started`, and ends them once `until`
-/// resolves.
+/// On a runtime with the configured number of threads: does what comes `before`, starts the roles, calls `started`, and
+/// ends them once `until` resolves.
 pub fn serve(
     config: Config,
     roles: Roles,
+    before: impl Future<Output = Result<(), CliError>>,
     until: impl Future<Output = &'static str>,
     started: impl FnOnce(&server::Running),
 ) -> Result<(), CliError> {
@@ -100,15 +102,16 @@ pub fn serve(
         .build()
         .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
+        before.await?;
         let running = server::start(config, roles, Overrides::default()).await?;
         started(&running);
         let reason = until.await;
         tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
-        Ok(running.stop().await)
+        Ok::<_, CliError>(running.stop().await)
     });
     // Whatever is left was cut: the grace is over.
     runtime.shutdown_timeout(Duration::ZERO);
-    match ended.map_err(|error: StartError| refused(&error))? {
+    match ended? {
         Stopped::Whole => Ok(()),
         Stopped::Cut(what) => Err(CliError::failed(format_args!("shut down after {grace:?}, but cut {what}"))),
     }
@@ -146,18 +149,9 @@ async fn input_ends() {
     while matches!(tokio::io::stdin().read(&mut bytes).await, Ok(1..)) {}
 }
 
-/// An error at start, for people.
-pub fn refused(error: &StartError) -> CliError {
-    let refused = CliError::new(error.exit_code(), error);
-    match error.hint() {
-        Some(hint) => refused.hint(hint),
-        None => refused,
-    }
-}
-
 /// `--check`.
 fn check(config: &Config) -> Result<(), CliError> {
-    super::block_on(check::check(config))?.map_err(|error| refused(&error))?;
+    super::block_on(check::check(config))??;
     println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
     Ok(())
 }

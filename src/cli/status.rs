@@ -12,7 +12,7 @@ use crate::{
     admin::status::Status as Report,
     cli::{CliError, block_on, print_json},
     config::Config,
-    server::parts,
+    server::{Store, error::AUDIT_HINT},
 };
 
 /// Longest wait for the admin listener.
@@ -34,7 +34,7 @@ pub struct Status {
 impl Status {
     /// Prints it; exit code 1 when a role is down or the metadata is stale.
     pub fn run(self) -> Result<(), CliError> {
-        let config = super::load(&self.config)?;
+        let config = Config::load(&self.config)?;
         let report = block_on(report(&config))??;
         match self.json {
             true => print_json(&report)?,
@@ -50,10 +50,10 @@ async fn report(config: &Config) -> Result<Report, CliError> {
     {
         return Ok(report);
     }
-    let store = parts::Store::existing(config)?;
+    let store = Store::existing(config)?;
     Report::of(&*store.ledger, &*store.depot)
         .await
-        .map_err(|error| CliError::damaged(error).hint(parts::AUDIT_HINT))
+        .map_err(|error| CliError::damaged(error).hint(AUDIT_HINT))
 }
 
 /// What the admin listener says; `None` when nothing answers there.

@@ -214,6 +214,7 @@ fn glob(pattern: &str) -> Result<Glob, globset::Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -16,6 +16,7 @@ use crate::{
 
 /// Keys open, the ledger's rows and audit chain hold, and what the timestamp names lies whole in the depot.
 pub async fn check(config: &Config) -> Result<(), StartError> {
+    config.check_files()?;
     OnlineKeys::open(config)?;
     HttpUpstream::new(&config.upstream)?;
     let parts::Store { ledger, depot } = Store::existing(config)?;

@@ -58,7 +58,7 @@ impl SignerProgram {
     pub fn this(config: &Path) -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
-            config: config.to_owned(),
+            config: std::path::absolute(config)?,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
-    catalog::CatalogError, depot::DepotError, keys::KeyError, ledger::LedgerError, server::child::ChildError,
+    catalog::CatalogError, config::ConfigError, depot::DepotError, keys::KeyError, ledger::LedgerError, server::child::ChildError,
     signer::SignerError, spool::SpoolError, upstream::UpstreamError, wake::WakeError,
 };
 
@@ -47,6 +47,12 @@ pub enum StartError {
         /// What is wrong.
         detail: String,
     },
+    /// Files that the configuration names.
+    #[error("{}", without_hint(.0))]
+    Config(#[from] ConfigError),
+    /// Metadata would name paths that the upstream shows to nobody without credentials.
+    #[error("the upstream asks anonymous readers for credentials (401), but metadata would name its paths to everybody")]
+    Challenged,
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -77,6 +83,8 @@ impl StartError {
             Self::Listen { .. }
             | Self::AdminNotLoopback { .. }
             | Self::NotInitialised(_)
+            | Self::Config(_)
+            | Self::Challenged
             | Self::Key(_)
             | Self::Spool(_)
             | Self::Upstream(_)
@@ -108,10 +116,21 @@ impl StartError {
             Self::Key(KeyError::NeedsPassphrase { .. } | KeyError::Passphrase { .. }) => {
                 Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
             }
+            Self::Config(error) => error.hint.clone(),
+            Self::Challenged => {
+                Some("set `access = \"public\"` under `[metadata]` if path names are no secret".to_owned())
+            }
             Self::Child(_) => Some("the signer's own message stands above".to_owned()),
             _ if self.exit_code() == 65 => Some(AUDIT_HINT.to_owned()),
             _ => None,
         }
+    }
+}
+
+fn without_hint(error: &ConfigError) -> ConfigError {
+    ConfigError {
+        hint: None,
+        ..error.clone()
     }
 }
 

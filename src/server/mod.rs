@@ -16,6 +16,7 @@ pub mod supervise;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use http::{HeaderMap, Method, StatusCode};
 use tokio::{sync::oneshot, time::timeout};
 
 pub use self::{
@@ -34,11 +35,14 @@ use crate::{
     },
     spool::Spool,
     telemetry::Metrics,
-    upstream::neutral::Reader,
+    upstream::{Ask, Upstream, neutral::Reader},
 };
 
 /// Longest wait for the signer before the listener serves: reads do not need it, but a wrong key should end a start.
 const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest wait for the upstream's word on anonymous readers.
+const CHALLENGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which roles this process has.
 #[derive(Clone, Debug)]
@@ -121,6 +125,9 @@ async fn proxy(config: &Arc<Config>, shared: &Shared, keeper: &mut Keeper, bound
     let catalog = Arc::new(Catalog::new(Arc::clone(&shared.depot), Arc::clone(&shared.ledger)));
     catalog.refresh().await?;
     let upstream = shared.upstream(config)?;
+    if config.gate.metadata_access.is_none() {
+        unchallenged(&*upstream).await?;
+    }
     let spool = Spool::new(&config.gate.spool, config.gate.spool_max_object, config.gate.spool_max_total)?;
     let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
     let intake = Intake::new(intake::Parts {
@@ -147,6 +154,29 @@ async fn proxy(config: &Arc<Config>, shared: &Shared, keeper: &mut Keeper, bound
     keeper.intake(intake);
     keeper.proxy(bound, gate);
     Ok(())
+}
+
+/// Whether anybody may read (DESIGN 4, "the gate never widens access"). An upstream that does not answer now is no
+/// reason not to start.
+async fn unchallenged(upstream: &dyn Upstream) -> Result<(), StartError> {
+    let ask = Ask {
+        method: Method::GET,
+        path: "/".to_owned(),
+        headers: HeaderMap::new(),
+        identity: false,
+    };
+    match timeout(CHALLENGE_PATIENCE, upstream.ask(ask)).await {
+        Ok(Ok(answer)) if answer.status == StatusCode::UNAUTHORIZED => Err(StartError::Challenged),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the upstream was not asked whether it challenges anonymous readers");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!("the upstream did not say in time whether it challenges anonymous readers");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ impl Opened {
         shared: Shared,
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, StartError> {
+        config.check_files()?;
         let keys = OnlineKeys::open(&config)?;
         let mut waiting = false;
         // The socket comes before the lease: the lease goes by a name, the socket makes sure that one process has it.

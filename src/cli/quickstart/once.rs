@@ -1,0 +1,353 @@
+//! `quickstart --once`: one round trip on the real parts, each step checked by what a user would see. The gate is a
+//! process of its own with its signer as child, as in production; the upstream is quickstart's own web server.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use rand::Rng;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    artifacts::ARTIFACTS,
+    bind_origin,
+    folder::{Folder, Wanted},
+    origin,
+    process::{GateProcess, free_address},
+    web::{Reply, Web},
+};
+use crate::{
+    cli::{CliError, block_on},
+    client::{Client, ClientOptions, TargetNaming, Timeouts, Trust},
+    clock::SystemClock,
+    digest::Digest,
+    target::TargetPath,
+};
+
+/// Larger than what a gate verifies before its first byte leaves (256 KiB).
+const LARGE: usize = 1 << 20;
+/// Every way in which a client asks for a target.
+const NAMINGS: [(TargetNaming, &str); 3] = [
+    (TargetNaming::Bare, "bare"),
+    (TargetNaming::HashedName, "dir/HASH.name"),
+    (TargetNaming::HashedFolder, "HASH.dir/name"),
+];
+/// Longest wait for something to become so.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Makes the round trip.
+pub fn run(dir: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<(), CliError> {
+    let temporary = tempfile::Builder::new().prefix("tufgate-").tempdir();
+    let temporary = temporary.map_err(|error| CliError::failed(format_args!("no temporary folder: {error}")))?;
+    let free = || free_address().map_err(|error| CliError::failed(format_args!("no free port: {error}")));
+    let listen = listen.map_or_else(free, Ok)?;
+    let dir = dir.unwrap_or_else(|| temporary.path().join("gate"));
+    let begun = Instant::now();
+    let log = dir.join("gate.log");
+    let trip = block_on(async {
+        let mut steps = Steps::default();
+        let trip = Trip::prepare(&mut steps, &dir, listen, temporary.path()).await?;
+        trip.make(&mut steps).await.map_err(|why| CliError::failed(format_args!("{}: {why}", steps.next)))
+    })?;
+    match trip {
+        Ok(()) => {
+            println!("ok: every step held, {:.1} s in all", begun.elapsed().as_secs_f64());
+            Ok(())
+        }
+        Err(error) => {
+            // A temporary folder goes away with its log.
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            for line in lines.iter().skip(lines.len().saturating_sub(20)) {
+                eprintln!("gate: {line}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Prints a line a step, with its time.
+struct Steps {
+    begun: Instant,
+    /// What is being tried, for the error that ends the trip.
+    next: String,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            next: "preparing".to_owned(),
+        }
+    }
+}
+
+impl Steps {
+    fn begin(&mut self, what: &str) {
+        self.begun = Instant::now();
+        self.next = what.to_owned();
+    }
+
+    fn done(&self, seen: impl Display) {
+        println!("{:>7} ms  {}: {seen}", self.begun.elapsed().as_millis(), self.next);
+    }
+}
+
+/// An artifact that went through the gate.
+struct Artifact {
+    path: TargetPath,
+    bytes: Bytes,
+}
+
+/// The parts of a trip.
+struct Trip {
+    folder: Folder,
+    www: PathBuf,
+    scratch: PathBuf,
+    web: Web,
+    gate_url: String,
+    admin: Web,
+    _origin: tokio_util::sync::DropGuard,
+}
+
+impl Trip {
+    async fn prepare(steps: &mut Steps, dir: &Path, listen: SocketAddr, scratch: &Path) -> Result<Self, CliError> {
+        steps.begin("set up");
+        let folder = Folder::open(&Wanted {
+            dir,
+            listen,
+            upstream: None,
+        })?;
+        let Some((www, addr)) = folder.www() else {
+            let message = format!("`{}` has an upstream of its own; --once needs quickstart's", dir.display());
+            return Err(CliError::usage(message));
+        };
+        let ended = CancellationToken::new();
+        tokio::spawn(origin::serve(www.clone(), bind_origin(addr).await?, ended.clone()));
+        let gate_url = format!("http://{}", folder.config.gate.listen);
+        let admin = folder.config.admin.listen.map_or_else(String::new, |addr| format!("http://{addr}"));
+        steps.done(format_args!("root sha256 {}", folder.fingerprint));
+        Ok(Self {
+            web: Web::new(&gate_url),
+            admin: Web::new(&admin),
+            scratch: scratch.to_owned(),
+            _origin: ended.drop_guard(),
+            folder,
+            www,
+            gate_url,
+        })
+    }
+
+    async fn make(&self, steps: &mut Steps) -> Result<(), String> {
+        steps.begin("start gate and signer");
+        let gate = self.start().await?;
+        steps.done(format_args!("{}/ is ready", self.gate_url));
+
+        steps.begin("publish by PUT");
+        let [small, large] = [self.artifact("small.bin", 1024)?, self.artifact("large.bin", LARGE)?];
+        for artifact in [&small, &large] {
+            let reply = self.web.put(&artifact.path.encoded(), artifact.bytes.clone()).await?;
+            expect(reply.status.is_success(), || format!("PUT {}: {}", artifact.path, shown(&reply)))?;
+            expect(self.upstream_has(&artifact.path, &artifact.bytes), || "the upstream has other bytes".to_owned())?;
+        }
+        steps.done("2 artifacts, 1 KiB and 1 MiB, stored upstream");
+
+        steps.begin("first fetch");
+        let mut artifacts = Vec::new();
+        for (name, bytes) in ARTIFACTS {
+            let path = TargetPath::new(name).map_err(|error| error.to_string())?;
+            let reply = self.web.get(&path.encoded()).await?;
+            expect(whole(&reply, bytes), || format!("GET {path}: {}", shown(&reply)))?;
+            artifacts.push(Artifact {
+                path,
+                bytes: Bytes::from_static(bytes),
+            });
+        }
+        steps.done(format_args!("{} artifacts came whole", artifacts.len()));
+        artifacts.extend([small, large]);
+
+        steps.begin("wait for the snapshot");
+        let mut snapshot = String::new();
+        for artifact in &artifacts {
+            let reply = self.web.get_signed(&artifact.path.encoded()).await?;
+            reply.tufgate_status().clone_into(&mut snapshot);
+            let signed = snapshot.starts_with("signed") && whole(&reply, &artifact.bytes);
+            expect(signed, || format!("GET {}: {}", artifact.path, shown(&reply)))?;
+        }
+        steps.done(format_args!("all {} are {snapshot}", artifacts.len()));
+
+        steps.begin("download by the TUF client");
+        self.download_all(&artifacts, "first").await?;
+        steps.done("each verified, by its bare and both hash-prefixed names");
+
+        let (intact, changed) = artifacts.split_at(artifacts.len() - 2);
+        let [small, large] = changed else { return Err("two artifacts were published".to_owned()) };
+        steps.begin("overwrite a small file behind the gate");
+        self.overwrite(small)?;
+        let reply = self.web.get(&small.path.encoded()).await?;
+        expect(reply.status == StatusCode::BAD_GATEWAY, || shown(&reply))?;
+        steps.done("502, not a byte of it");
+
+        steps.begin("overwrite a large file behind the gate");
+        let new = self.overwrite(large)?;
+        let reply = self.web.get(&large.path.encoded()).await?;
+        let refused = reply.status == StatusCode::BAD_GATEWAY || (reply.cut && reply.body.len() < new.len());
+        expect(refused, || shown(&reply))?;
+        steps.done(match reply.cut {
+            true => format!("cut short, {} of {} bytes", reply.body.len(), new.len()),
+            false => "502, not a byte of it".to_owned(),
+        });
+        for artifact in [small, large] {
+            self.refused_to_client(artifact).await?;
+        }
+
+        steps.begin("kill both processes");
+        gate.kill().await?;
+        expect(self.web.get("/").await.is_err(), || "something still answers".to_owned())?;
+        steps.done("SIGKILL, nothing listens");
+
+        steps.begin("restart");
+        let gate = self.start().await?;
+        self.download_all(intact, "first").await?;
+        self.download_all(intact, "second").await?;
+        for artifact in [small, large] {
+            self.refused_to_client(artifact).await?;
+            self.restore(artifact)?;
+        }
+        self.come_back(small).await?;
+        self.come_back(large).await?;
+        self.download_all(&artifacts, "third").await?;
+        steps.done("all still there; the overwritten ones too, once the upstream has their bytes again");
+
+        steps.begin("stop");
+        gate.stop().await?;
+        expect(self.web.get("/").await.is_err(), || "something still answers".to_owned())?;
+        steps.done("SIGTERM, exit code 0, nothing left running");
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<GateProcess, String> {
+        let config = &self.folder.config;
+        let log = self.folder.dir.join("gate.log");
+        let gate = GateProcess::start(&config.file, &config.signer.socket, &log).await?;
+        // It serves at once; it is ready when there is metadata to serve.
+        let ready = timeout(PATIENCE, async {
+            loop {
+                match self.admin.get("/readyz").await {
+                    Ok(reply) if reply.status == StatusCode::OK => return,
+                    _ => sleep(LOOK).await,
+                }
+            }
+        });
+        match ready.await {
+            Ok(()) => Ok(gate),
+            Err(_) => Err(format!("the gate was not ready within {PATIENCE:?}")),
+        }
+    }
+
+    /// Random bytes under a name of their own, so that a folder can be used again.
+    fn artifact(&self, name: &str, length: usize) -> Result<Artifact, String> {
+        let mut bytes = vec![0; length];
+        rand::rng().fill_bytes(&mut bytes);
+        let path = format!("once/{}/{name}", &Digest::of(&bytes).to_string()[..12]);
+        Ok(Artifact {
+            path: TargetPath::new(&path).map_err(|error| error.to_string())?,
+            bytes: bytes.into(),
+        })
+    }
+
+    fn upstream_has(&self, path: &TargetPath, bytes: &[u8]) -> bool {
+        std::fs::read(self.www.join(path.as_str())).is_ok_and(|stored| stored == bytes)
+    }
+
+    /// Other bytes of the same length, so that only the digest tells them apart.
+    fn overwrite(&self, artifact: &Artifact) -> Result<Vec<u8>, String> {
+        let new: Vec<u8> = artifact.bytes.iter().map(|byte| !byte).collect();
+        std::fs::write(self.www.join(artifact.path.as_str()), &new).map_err(|error| error.to_string())?;
+        Ok(new)
+    }
+
+    fn restore(&self, artifact: &Artifact) -> Result<(), String> {
+        let place = self.www.join(artifact.path.as_str());
+        std::fs::write(place, &artifact.bytes).map_err(|error| error.to_string())
+    }
+
+    /// A path whose upstream bytes are right again is answered again, once a neutral read has seen them.
+    async fn come_back(&self, artifact: &Artifact) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let reply = self.web.get(&artifact.path.encoded()).await?;
+            if whole(&reply, &artifact.bytes) {
+                return Ok(());
+            }
+            expect(begun.elapsed() < PATIENCE, || format!("{} stays refused: {}", artifact.path, shown(&reply)))?;
+            sleep(LOOK).await;
+        }
+    }
+
+    /// A TUF client; `store` names its folder of trusted metadata.
+    fn client(&self, store: &str, naming: TargetNaming) -> Result<Client, String> {
+        Client::open(ClientOptions {
+            metadata_url: format!("{}{}", self.gate_url, self.folder.config.gate.metadata_prefix),
+            targets_url: format!("{}/", self.gate_url),
+            trust: Trust::RootFile(self.folder.root()),
+            store: self.scratch.join("clients").join(store),
+            naming,
+            clock: Arc::new(SystemClock),
+            timeouts: Timeouts::default(),
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    async fn download_all(&self, artifacts: &[Artifact], store: &str) -> Result<(), String> {
+        for (naming, shape) in NAMINGS {
+            let mut client = self.client(store, naming)?;
+            for Artifact { path, bytes } in artifacts {
+                let output = self.scratch.join("download");
+                // A file that is there already would not be fetched.
+                let _ = std::fs::remove_file(&output);
+                let downloaded = client.download(path.as_str(), &output, |_, _| {}).await;
+                downloaded.map_err(|error| format!("{path} by its {shape} name: {error}"))?;
+                let same = std::fs::read(&output).is_ok_and(|got| got == *bytes);
+                expect(same, || format!("{path} by its {shape} name has other bytes"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn refused_to_client(&self, artifact: &Artifact) -> Result<(), String> {
+        let output = self.scratch.join("refused");
+        for (naming, shape) in NAMINGS {
+            let mut client = self.client("refused", naming)?;
+            let found = client.find(artifact.path.as_str()).await.map_err(|error| error.to_string())?;
+            expect(found.is_some(), || format!("{} left the metadata", artifact.path))?;
+            let downloaded = client.download(artifact.path.as_str(), &output, |_, _| {}).await;
+            let nothing = downloaded.is_err() && !output.exists();
+            expect(nothing, || format!("{} came by its {shape} name", artifact.path))?;
+        }
+        Ok(())
+    }
+}
+
+fn whole(reply: &Reply, bytes: &[u8]) -> bool {
+    reply.status == StatusCode::OK && !reply.cut && reply.body == bytes
+}
+
+fn shown(reply: &Reply) -> String {
+    let cut = if reply.cut { ", cut" } else { "" };
+    let status = reply.tufgate_status();
+    format!("{}, {} bytes{cut}, Tufgate-Status `{status}`", reply.status, reply.body.len())
+}
+
+fn expect(good: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if good { Ok(()) } else { Err(otherwise()) }
+}
