@@ -259,10 +259,9 @@ async fn flat_metadata_has_one_targets_file_of_a_thousand() {
 #[tokio::test]
 async fn limits_of_rules_hold_across_bins_and_restarts() {
     let world = World::changed(|config| {
-        config.policy = Policy::new(vec![Rule {
-            max_targets: Some(3),
-            ..Rule::new("few/**", Kind::Immutable).unwrap()
-        }]);
+        let mut few = Rule::new("few/**", Kind::Immutable).unwrap();
+        few.max_targets = Some(3);
+        config.policy = Policy::new(vec![few]);
     })
     .await;
     for number in 0..4 {

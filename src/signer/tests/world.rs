@@ -56,6 +56,8 @@ fn config() -> Config {
     };
     let listen = "127.0.0.1:0".parse().unwrap();
     let second = Duration::from_secs(1);
+    let mut everything = Rule::new("**", Kind::Immutable).unwrap();
+    everything.learn = Learn::Fetch;
     Config {
         file: PathBuf::new(),
         gate: Gate {
@@ -99,10 +101,7 @@ fn config() -> Config {
             targets: Some(key()),
         },
         admin: Admin { listen: None },
-        policy: Policy::new(vec![Rule {
-            learn: Learn::Fetch,
-            ..Rule::new("**", Kind::Immutable).unwrap()
-        }]),
+        policy: Policy::new(vec![everything]),
         log: Log {
             filter: String::new(),
             json: false,
