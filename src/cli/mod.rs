@@ -1,1 +1,3 @@
-//! To be written.
+//! One file per subcommand: clap types beside their action.
+
+pub mod init;

@@ -31,10 +31,10 @@ use crate::{
     },
 };
 
-pub(in crate::signer) const DAY: u64 = 86_400;
+pub(super) const DAY: u64 = 86_400;
 
 /// The defaults of `[tuf]`.
-pub(in crate::signer) fn tuf() -> Tuf {
+pub(crate) fn tuf() -> Tuf {
     let days = |days| Duration::from_secs(days * DAY);
     Tuf {
         layout: Layout::Bins,
@@ -49,7 +49,7 @@ pub(in crate::signer) fn tuf() -> Tuf {
     }
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let key = || KeyFile {
         path: PathBuf::new(),
         passphrase: None,
