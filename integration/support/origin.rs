@@ -262,8 +262,7 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
         B::Truncate(..) => return Ok(false),
         B::Reset(_) => {
             // With no time to linger the kernel sends RST instead of FIN.
-            #[allow(deprecated)]
-            stream.get_ref().set_linger(Some(std::time::Duration::ZERO))?;
+            stream.get_ref().set_zero_linger()?;
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         B::Stall(..) => std::future::pending().await,
