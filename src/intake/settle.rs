@@ -164,6 +164,7 @@ impl Intake {
             let before = self.look(path, rule).await?;
             let Some(target) = before.live() else { return Ok(()) };
             let seen = self.parts.reader.read(path).await?;
+            let Some(_turn) = self.turn(path).await else { continue };
             let after = self.look(path, rule).await?;
             if after.target != before.target {
                 continue;
@@ -299,6 +300,10 @@ impl Intake {
             Neutral::Found { digest, length, .. } => (digest, length),
             Neutral::Missing => return Ok(true),
             Neutral::Refused(_) | Neutral::Unverifiable(_) => return Ok(false),
+        };
+        // An observation between an upload's reserve and its confirm would make the signer refuse what was acknowledged.
+        let Some(_turn) = self.turn(&intent.path).await else {
+            return Ok(false);
         };
         let standing = self.look(&intent.path, rule).await?;
         match &standing.target {

@@ -124,7 +124,7 @@ impl Gate {
     /// Which record a read is for, and whether it may be answered now.
     async fn find<'a>(&self, session: &Session, ctx: &mut GateCtx, read: Read<'a>) -> Result<Found<'a>, Problem> {
         let headers = session.req_header().headers.clone();
-        let forwarded = forwarded(&headers, &self.config().upstream.credential_headers);
+        let forwarded = forwarded(&headers, &self.config().upstream);
         let wait = prefer_wait(&headers);
         for (Tracked { path, rule }, wanted) in read.names {
             let mut standing = self.intake().look(&path, rule).await?;
@@ -199,7 +199,7 @@ impl Gate {
         }
         let request = session.req_header();
         let whole = request.method == Method::GET && !request.headers.contains_key(header::RANGE);
-        if whole && forwarded.neutral() {
+        if whole && forwarded.own {
             return Found::Teaching(at, forwarded);
         }
         // What the gate could not have written itself passes and teaches nothing; the gate's own read will.
