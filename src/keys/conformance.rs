@@ -21,7 +21,10 @@ pub(super) async fn suite(a: &dyn SigningKey, b: &dyn SigningKey) {
     }
     assert_ne!(a.key_id(), b.key_id());
     let forged = signed_by(a, b).await;
-    assert!(forged.signed.verify_role(&forged).is_err(), "another key's signature passes");
+    assert!(
+        forged.signed.verify_role(&forged).is_err(),
+        "another key's signature passes"
+    );
 }
 
 /// A root that lists `listed` for every role, signed by `signer` in its name.

@@ -13,8 +13,7 @@ use async_trait::async_trait;
 use ed25519_dalek::{SigningKey as Secret, pkcs8::KeypairBytes};
 use pkcs8::{
     DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
-    SecretDocument,
-    pkcs5::pbes2,
+    SecretDocument, pkcs5::pbes2,
 };
 use rand::rngs::SysRng;
 use tough::schema::{
@@ -69,7 +68,8 @@ impl FileKey {
                 });
             }
             (ENCRYPTED, Some(passphrase)) => {
-                let sealed = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| parse(&error))?;
+                let sealed =
+                    EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| parse(&error))?;
                 // A wrong passphrase and a damaged body cannot be told apart.
                 sealed.decrypt(passphrase).map_err(|_| KeyError::Passphrase {
                     path: path.display().to_string(),
@@ -109,6 +109,22 @@ impl FileKey {
         })
     }
 
+    /// Opens a configured key, or creates it where no file stands; whether it did.
+    pub fn open_or_create(file: &KeyFile) -> Result<(Self, bool), KeyError> {
+        match Self::open(file) {
+            Err(KeyError::File { source, .. }) if missing(&file.path, &source) => {
+                let passphrase = file
+                    .passphrase
+                    .as_ref()
+                    .map(|source| passphrase(source, &file.path))
+                    .transpose()?;
+                let key = Self::create(&file.path, passphrase.as_ref().map(|text| text.as_str()))?;
+                Ok((key, true))
+            }
+            opened => opened.map(|key| (key, false)),
+        }
+    }
+
     /// The file it came from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -145,6 +161,11 @@ fn seal(plain: &SecretDocument, passphrase: &str) -> Result<SecretDocument, KeyE
 
 fn sealing(error: impl fmt::Display) -> KeyError {
     KeyError::Sign(format!("a new key could not be made: {error}"))
+}
+
+/// Whether it is the key that is missing, and not its passphrase file.
+fn missing(path: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && !path.exists()
 }
 
 fn failed(path: &Path, source: io::Error) -> KeyError {
@@ -269,9 +290,13 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(open(wrong.clone()), KeyError::Mode { mode: found, .. } if found == mode));
         }
-        for (at, garbage) in ["", "not a key", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-            .iter()
-            .enumerate()
+        for (at, garbage) in [
+            "",
+            "not a key",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ]
+        .iter()
+        .enumerate()
         {
             let path = dir.path().join(format!("garbage{at}"));
             write_private(&path, garbage.as_bytes()).unwrap();
@@ -288,7 +313,11 @@ mod tests {
         let error = FileKey::create(&path, None).unwrap_err();
         assert!(matches!(error, KeyError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(FileKey::read(&path, None).unwrap().key_id(), key.key_id());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left behind");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "a temporary file was left behind"
+        );
     }
 
     #[test]

@@ -1,1 +1,338 @@
-//! To be written.
+//! The signer: turns observations into signed metadata, keeps it fresh, and clears away what is superseded.
+//!
+//! It is the only one that opens online keys. One turn takes or renews the lease, decides on what is pending, commits
+//! the decision with the versions it will use, writes and signs what that touches, and swaps the timestamp: the commit
+//! point. It never serves anything, never asks the upstream, and never writes a version twice.
+
+mod batch;
+mod collect;
+mod publish;
+mod recover;
+mod refresh;
+mod run;
+mod seal;
+mod shape;
+mod state;
+mod steady;
+
+#[cfg(test)]
+#[expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+pub(crate) mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    depot::{Depot, DepotError},
+    keys::{KeyError, SigningKey, file::FileKey},
+    ledger::{Fence, Ledger, LedgerError, Seq},
+    telemetry::Metrics,
+    tuf::canonical::CanonicalError,
+};
+
+pub use self::{
+    run::run,
+    steady::{Monotonic, uptime},
+};
+use self::{
+    state::{State, until},
+    steady::Steady,
+};
+
+/// Seconds a lease lasts. A signer that was killed is followed after at most this long, unless its successor carries
+/// its name.
+const LEASE_SECS: u32 = 15;
+
+/// The keys a signer holds.
+#[derive(Clone)]
+pub struct OnlineKeys {
+    /// Signs timestamp.json.
+    pub timestamp: Arc<dyn SigningKey>,
+    /// Signs snapshot, the bins and their delegator.
+    pub snapshot: Arc<dyn SigningKey>,
+    /// Signs targets.json; absent where that is signed offline.
+    pub targets: Option<Arc<dyn SigningKey>>,
+}
+
+impl OnlineKeys {
+    /// Opens the key files a configuration names.
+    pub fn open(config: &Config) -> Result<Self, KeyError> {
+        let open = |file| FileKey::open(file).map(|key| Arc::new(key) as Arc<dyn SigningKey>);
+        Ok(Self {
+            timestamp: open(&config.keys.timestamp)?,
+            snapshot: open(&config.keys.snapshot)?,
+            targets: config.keys.targets.as_ref().map(open).transpose()?,
+        })
+    }
+}
+
+/// What a signer works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The configuration: layout, expiries, policy, pace.
+    pub config: Arc<Config>,
+    /// Where observations come from and versions are reserved.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where files go.
+    pub depot: Arc<dyn Depot>,
+    /// The online keys.
+    pub keys: OnlineKeys,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where the signer counts.
+    pub metrics: Metrics,
+    /// Told that something is pending.
+    pub wake: Arc<Notify>,
+    /// Told the version of the snapshot after every publication.
+    pub published: watch::Sender<u64>,
+    /// Who takes the lease: one name for one signer at a time.
+    pub holder: String,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Turn {
+    /// The lease is another's.
+    Standby,
+    /// Nothing to do, or not yet.
+    Idle {
+        /// Until something is.
+        wait: Duration,
+    },
+    /// Observations were settled or roles refreshed.
+    Published {
+        /// The snapshot that timestamp now names.
+        snapshot: u64,
+    },
+}
+
+/// A failed turn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// Not a power of two from 2 to 16,384.
+    #[error("`tuf.bins` is {0}; it must be a power of two from 2 to 16384")]
+    Bins(u32),
+    /// The wall clock cannot be trusted.
+    #[error("the clock is off by {seconds} s ({than}); nothing is signed until it is right again")]
+    Clock {
+        /// Forwards when positive.
+        seconds: i64,
+        /// Than what.
+        than: &'static str,
+    },
+    /// A file in the depot is not what it must be.
+    #[error("`{name}` in the depot is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The depot failed.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    /// A role has no canonical form.
+    #[error(transparent)]
+    Encode(#[from] CanonicalError),
+    /// A key failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Clients would refuse what this key signs.
+    #[error("the root does not list key {key} for `{role}`")]
+    KeyNotInRoot {
+        /// The role.
+        role: &'static str,
+        /// The key's id.
+        key: String,
+    },
+    /// The depot was laid out otherwise.
+    #[error("the depot's metadata has another layout than the configuration: it does not list `{role}`")]
+    Layout {
+        /// What is missing.
+        role: String,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// `init` did not run.
+    #[error("the depot holds no root; `tufgate init` writes the first")]
+    NoRoot,
+    /// Targets are signed offline, and nobody did.
+    #[error("no key for `targets` is online and the depot holds no targets.json signed offline")]
+    NoTargets,
+    /// Ledger and depot disagree: one of them is an older copy.
+    #[error(
+        "the depot names version {depot} of `{role}`, the ledger published {published} and reserved {reserved}: one of \
+         them is an older copy, and to sign would repeat versions clients have seen; \
+         `tufgate recover --from-public URL | --at-least N` sets it right"
+    )]
+    Restored {
+        /// The role.
+        role: String,
+        /// What the depot's snapshot or timestamp names; 0 for none.
+        depot: u64,
+        /// What the ledger says was published.
+        published: u64,
+        /// What the ledger ever handed out.
+        reserved: u64,
+    },
+    /// A signing thread died.
+    #[error("a signing thread failed: {0}")]
+    Task(String),
+}
+
+impl SignerError {
+    /// Whether trying again is of no use. The process ends with [`Self::exit_code`].
+    pub fn fatal(&self) -> bool {
+        self.exit_code() != 1
+    }
+
+    /// DESIGN 9: 65 for damaged or restored data, 64 for what the operator must configure, 1 for the rest.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Damaged { .. } | Self::Restored { .. } => 65,
+            Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
+            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
+            Self::Depot(DepotError::Unusable { .. }) => 64,
+            _ => 1,
+        }
+    }
+}
+
+/// A signer between turns.
+pub struct Signer {
+    parts: Parts,
+    steady: Steady,
+    /// The lease, and the steady time of its last renewal.
+    lease: Option<(Fence, Duration)>,
+    state: Option<State>,
+    /// Steady time of the last publication.
+    last: Option<Duration>,
+    /// Observations whose audit lines are written.
+    audited: Seq,
+}
+
+impl Signer {
+    /// A signer that has not looked at anything yet.
+    pub fn new(parts: Parts) -> Self {
+        Self::with_monotonic(parts, uptime())
+    }
+
+    /// A signer with steady time of the caller's.
+    pub fn with_monotonic(parts: Parts, monotonic: Monotonic) -> Self {
+        Self {
+            parts,
+            steady: Steady::new(monotonic),
+            lease: None,
+            state: None,
+            last: None,
+            audited: 0,
+        }
+    }
+
+    /// Reads depot and ledger and sets right what a crash left between them. [`Self::turn`] does it when needed.
+    pub async fn recover(&mut self) -> Result<(), SignerError> {
+        let now = self.now()?;
+        if let Some(fence) = self.leased(now).await? {
+            self.state = None;
+            self.state = Some(self.read_state(fence, now).await?);
+        }
+        Ok(())
+    }
+
+    /// One pass: publishes what is pending, refreshes what is due. After a failure nothing is believed: the next turn
+    /// takes the lease and reads everything anew.
+    pub async fn turn(&mut self) -> Result<Turn, SignerError> {
+        let turn = self.attempt().await;
+        if turn.is_err() {
+            self.lease = None;
+            self.state = None;
+        }
+        turn
+    }
+
+    async fn attempt(&mut self) -> Result<Turn, SignerError> {
+        let now = self.now()?;
+        let Some(fence) = self.leased(now).await? else {
+            self.state = None;
+            return Ok(Turn::Standby);
+        };
+        let mut state = match self.state.take().filter(|state| state.fence == fence) {
+            Some(state) => state,
+            None => self.read_state(fence, now).await?,
+        };
+        let turn = self.work(&mut state, now).await?;
+        self.state = Some(state);
+        Ok(turn)
+    }
+
+    async fn work(&mut self, state: &mut State, now: Timestamp) -> Result<Turn, SignerError> {
+        let config = self.parts.config.clone();
+        let pending = self.parts.ledger.pending(config.signer.batch).await?;
+        self.parts.metrics.pending.set(pending.len() as i64);
+        let mut due = refresh::Due::default();
+        if now >= state.next_due {
+            (due, state.next_due) = refresh::due(state, &config.tuf, self.parts.keys.targets.is_some(), now);
+        }
+        if pending.is_empty() && due.nothing() {
+            return Ok(Turn::Idle {
+                wait: until(now, state.next_due),
+            });
+        }
+        let since = self.last.map(|last| self.steady.elapsed().saturating_sub(last));
+        if let Some(wait) = since.and_then(|since| config.signer.min_interval.checked_sub(since))
+            && !wait.is_zero()
+        {
+            // What is due is found again: it was not signed.
+            state.next_due = if due.nothing() { state.next_due } else { now };
+            return Ok(Turn::Idle { wait });
+        }
+        let timer = self.parts.metrics.publication_seconds.start_timer();
+        let snapshot = self.publish(state, pending, due, now).await?;
+        timer.observe_duration();
+        self.last = Some(self.steady.elapsed());
+        self.parts.metrics.publications_total.inc();
+        self.parts.published.send_replace(snapshot);
+        Ok(Turn::Published { snapshot })
+    }
+
+    /// Now, if the clock can be trusted.
+    fn now(&mut self) -> Result<Timestamp, SignerError> {
+        let now = self.parts.clock.now();
+        match self.steady.jump(now) {
+            None => Ok(now),
+            Some(seconds) => Err(SignerError::Clock {
+                seconds,
+                than: "compared with steady time",
+            }),
+        }
+    }
+
+    /// The lease, taken or renewed when a third of it has gone. Fences, not its end, keep a slow signer from writing.
+    async fn leased(&mut self, now: Timestamp) -> Result<Option<Fence>, SignerError> {
+        let elapsed = self.steady.elapsed();
+        let third = Duration::from_secs(u64::from(LEASE_SECS) / 3);
+        if let Some((fence, renewed)) = self.lease
+            && elapsed.saturating_sub(renewed) < third
+        {
+            return Ok(Some(fence));
+        }
+        let fence = self.parts.ledger.lease(&self.parts.holder, LEASE_SECS, now).await?;
+        self.lease = fence.map(|fence| (fence, elapsed));
+        Ok(fence)
+    }
+
+    /// Gives the lease up, so that a successor need not wait for its end.
+    pub async fn leave(&mut self) -> Result<(), SignerError> {
+        self.state = None;
+        match self.lease.take() {
+            Some((fence, _)) => Ok(self.parts.ledger.end_lease(fence).await?),
+            None => Ok(()),
+        }
+    }
+}

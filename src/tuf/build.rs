@@ -50,7 +50,7 @@ pub struct TopLevel {
 }
 
 /// What snapshot or timestamp say of a file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Meta {
     /// Its version.
     pub version: u64,
@@ -122,12 +122,20 @@ pub fn root(version: u64, expires: Timestamp, roles: &TopLevel) -> Result<Vec<u8
 
 /// Timestamp (TUF spec 4.6).
 pub fn timestamp(version: u64, expires: Timestamp, snapshot: &Meta) -> Vec<u8> {
-    listing("timestamp", version, expires, std::iter::once(("snapshot.json", snapshot)))
+    listing(
+        "timestamp",
+        version,
+        expires,
+        std::iter::once(("snapshot.json", snapshot)),
+    )
 }
 
 /// Snapshot (TUF spec 4.4); `roles` maps role names to what is said of their files.
 pub fn snapshot(version: u64, expires: Timestamp, roles: &BTreeMap<String, Meta>) -> Vec<u8> {
-    let mut files: Vec<_> = roles.iter().map(|(role, meta)| (format!("{role}.json"), meta)).collect();
+    let mut files: Vec<_> = roles
+        .iter()
+        .map(|(role, meta)| (format!("{role}.json"), meta))
+        .collect();
     // Not the order of the role names: `a-b.json` stands before `a.json`.
     files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     listing(

@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn only_quotes_and_backslashes_are_escaped() {
         let value = json!({"b": "é\n\"\\/", "a": [-1, u64::MAX, i64::MIN, 0, null, true, false], "": {}});
-        let expected = "{\"\":{},\"a\":[-1,18446744073709551615,-9223372036854775808,0,null,true,false],\"b\":\"é\n\\\"\\\\/\"}";
+        let expected =
+            "{\"\":{},\"a\":[-1,18446744073709551615,-9223372036854775808,0,null,true,false],\"b\":\"é\n\\\"\\\\/\"}";
         assert_eq!(String::from_utf8(to_vec(&value).unwrap()).unwrap(), expected);
     }
 
@@ -195,7 +196,10 @@ mod tests {
     #[test]
     fn orders_that_clients_do_not_share_are_seen() {
         assert!(before_for_all("a", "b"));
-        assert!(!before_for_all("a", "a b"), "tough puts a space before the closing quote");
+        assert!(
+            !before_for_all("a", "a b"),
+            "tough puts a space before the closing quote"
+        );
         assert!(!before_for_all("a\"", "aA"), "tough compares escaped keys");
         assert!(!before_for_all("\u{ff01}", "😀"), "tuf-js compares UTF-16 units");
     }

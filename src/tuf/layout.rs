@@ -108,7 +108,15 @@ mod tests {
     fn versioned_names_are_read_back() {
         assert_eq!(versioned(&file("bins4-a", 12)), Some((12, "bins4-a")));
         assert_eq!(versioned(&succinct_bins(3)), Some((3, "bins")));
-        for other in ["timestamp.json", "01.root.json", "+1.root.json", "0.root.json", "1..json", "1.json", "x"] {
+        for other in [
+            "timestamp.json",
+            "01.root.json",
+            "+1.root.json",
+            "0.root.json",
+            "1..json",
+            "1.json",
+            "x",
+        ] {
             assert_eq!(versioned(other), None, "{other}");
         }
     }

@@ -1,0 +1,373 @@
+//! Reading where things stand: after a start, after a failure, after another signer's publication.
+//!
+//! The depot's timestamp says what was published. Where the ledger does not know it (the timestamp was swapped, the
+//! commit after it was lost), its counters are raised; the observations are still pending, and to publish them again
+//! changes nothing but versions. Where they cannot both be right, one of them is an older copy: nothing is signed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use tough::schema::{self, RoleType, Root, Signed};
+
+use crate::{
+    depot::{self, Stored},
+    digest::Digest,
+    keys::SigningKey,
+    ledger::{Fence, RoleRow, Target},
+    tuf::{build::Meta, layout},
+};
+
+use super::{
+    Signer, SignerError,
+    batch::limited,
+    shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
+    state::State,
+    steady::TOLERANCE,
+};
+
+/// What the depot's timestamp leads to.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// The timestamp's bytes.
+    bytes: Bytes,
+    timestamp: u64,
+    snapshot: Meta,
+    roles: BTreeMap<String, Meta>,
+}
+
+impl Signer {
+    pub(super) async fn read_state(&self, fence: Fence, now: Timestamp) -> Result<State, SignerError> {
+        let (ledger, config) = (&self.parts.ledger, &self.parts.config);
+        let shape = Shape::of(&config.tuf)?;
+        let files = self.parts.depot.list().await?;
+        let roots = self.roots(&files).await?;
+        self.check_keys(shape, &roots)?;
+
+        let publication = ledger.publication().await?;
+        if let Some(last) = &publication
+            && now.as_second() < last.at.as_second() - TOLERANCE
+        {
+            return Err(SignerError::Clock {
+                seconds: now.as_second() - last.at.as_second(),
+                than: "compared with the last publication",
+            });
+        }
+        let seen = self.seen(&roots).await?;
+        let rows = ledger.roles().await?;
+        let online = self.parts.keys.targets.is_some();
+        for (role, version) in reconcile(seen.as_ref(), &rows, online)? {
+            tracing::warn!(
+                role.name = role,
+                role.version = version,
+                "the depot is ahead of the ledger: catching up"
+            );
+            ledger.raise_version(fence, &role, version, true).await?;
+        }
+
+        let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+        let mut state = State {
+            fence,
+            shape,
+            timestamp: None,
+            stamp: 0,
+            snapshot: None,
+            roles: BTreeMap::new(),
+            expires: HashMap::new(),
+            next_due: now,
+            upto: publication.map_or(0, |last| last.upto),
+            quota: HashMap::new(),
+            baseline: HashMap::new(),
+            since: now,
+        };
+        if let Some(seen) = seen {
+            check_layout(shape, &seen)?;
+            let listed = seen.roles.iter().map(|(role, meta)| (role.as_str(), meta.version));
+            let listed = listed.chain([(SNAPSHOT, seen.snapshot.version), (TIMESTAMP, seen.timestamp)]);
+            let written = ceilings(&files);
+            let names: HashSet<_> = files.iter().map(|file| file.name.as_str()).collect();
+            for (role, version) in listed {
+                let highest = written.get(role).copied().unwrap_or(version);
+                state.baseline.insert(role.to_owned(), (version, highest));
+                let row = rows.get(role).filter(|row| row.published == version);
+                let stands = |name: String| names.contains(name.as_str());
+                // A listed file that is gone is due: only a new version can take its place.
+                let whole = match role {
+                    TIMESTAMP => true,
+                    BINS => stands(layout::file(role, version)) && stands(layout::succinct_bins(version)),
+                    _ => stands(layout::file(role, version)),
+                };
+                if let (true, Some(expires)) = (whole, row.and_then(|row| row.expires)) {
+                    state.expires.insert(role.to_owned(), expires);
+                }
+            }
+            state.timestamp = Some(seen.bytes);
+            state.stamp = seen.timestamp;
+            state.snapshot = Some(seen.snapshot);
+            state.roles = seen.roles;
+            self.parts.published.send_replace(seen.snapshot.version);
+        }
+        if !online {
+            self.offline_targets(&mut state, &files, &roots).await?;
+        }
+        self.count(&mut state).await?;
+        Ok(state)
+    }
+
+    /// All roots, newest first.
+    async fn roots(&self, files: &[Stored]) -> Result<Vec<Root>, SignerError> {
+        let versions = versions(files, "root");
+        if versions.is_empty() {
+            return Err(SignerError::NoRoot);
+        }
+        let mut roots = Vec::new();
+        for version in versions.into_iter().rev() {
+            let root: Signed<Root> = parse(&layout::file("root", version), &self.file("root", version).await?)?;
+            roots.push(root.signed);
+        }
+        Ok(roots)
+    }
+
+    /// A key the newest root does not list would sign what no client accepts.
+    fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
+        let keys = &self.parts.keys;
+        let mut needed: Vec<(RoleType, &'static str, &dyn SigningKey)> = vec![
+            (RoleType::Timestamp, TIMESTAMP, &*keys.timestamp),
+            (RoleType::Snapshot, SNAPSHOT, &*keys.snapshot),
+        ];
+        match &keys.targets {
+            Some(key) => needed.push((RoleType::Targets, TARGETS, &**key)),
+            None if shape == Shape::Flat => return Err(SignerError::NoTargets),
+            None => {}
+        }
+        for (kind, role, key) in needed {
+            let listed = roots.first().and_then(|root| root.roles.get(&kind));
+            if !listed.is_some_and(|listed| listed.keyids.contains(key.key_id())) {
+                return Err(SignerError::KeyNotInRoot {
+                    role,
+                    key: hex::encode(key.key_id()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the depot's timestamp. Its signature is checked, and by its digest the snapshot: the depot may be a
+    /// store that others can write to, and what stands there is about to be signed again.
+    async fn seen(&self, roots: &[Root]) -> Result<Option<Seen>, SignerError> {
+        let Some(bytes) = self.parts.depot.read(depot::TIMESTAMP).await? else {
+            return Ok(None);
+        };
+        let stamp: Signed<schema::Timestamp> = parse(depot::TIMESTAMP, &bytes)?;
+        // An older root, too: its timestamp key may have signed the last one before a rotation.
+        if !roots.iter().any(|root| root.verify_role(&stamp).is_ok()) {
+            return Err(damaged(depot::TIMESTAMP, "no root's timestamp key signed it"));
+        }
+        let named = stamp.signed.meta.get("snapshot.json");
+        let named = named.ok_or_else(|| damaged(depot::TIMESTAMP, "it names no snapshot"))?;
+        let version = named.version.get();
+        let name = layout::file(SNAPSHOT, version);
+        let file = self.file(SNAPSHOT, version).await?;
+        let digest = named.hashes.as_ref().map(|hashes| &*hashes.sha256);
+        if digest != Some(Digest::of(&file).as_bytes().as_slice()) {
+            return Err(damaged(&name, "its digest is not the one timestamp.json names"));
+        }
+        let snapshot: Signed<schema::Snapshot> = parse(&name, &file)?;
+        let mut roles = BTreeMap::new();
+        for (file, meta) in &snapshot.signed.meta {
+            let role = file
+                .strip_suffix(".json")
+                .ok_or_else(|| damaged(&name, "it lists what is no metadata file"))?;
+            roles.insert(role.to_owned(), pins(meta));
+        }
+        Ok(Some(Seen {
+            bytes,
+            timestamp: stamp.signed.version.get(),
+            snapshot: Meta::pinned(version, &file),
+            roles,
+        }))
+    }
+
+    /// Takes up the newest targets.json signed offline, if the root's keys signed it.
+    async fn offline_targets(&self, state: &mut State, files: &[Stored], roots: &[Root]) -> Result<(), SignerError> {
+        let newest = versions(files, TARGETS).into_iter().next_back();
+        let listed = state.listed(TARGETS);
+        let Some(version) = newest.filter(|version| Some(*version) > listed) else {
+            return listed.map(|_| ()).ok_or(SignerError::NoTargets);
+        };
+        let file = self.file(TARGETS, version).await?;
+        let name = layout::file(TARGETS, version);
+        let targets: Signed<schema::Targets> = parse(&name, &file)?;
+        let signed = roots.first().is_some_and(|root| root.verify_role(&targets).is_ok());
+        if !signed || targets.signed.version.get() != version {
+            return Err(damaged(
+                &name,
+                "the root's targets keys did not sign it under this version",
+            ));
+        }
+        state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
+        state.expires.remove(SNAPSHOT);
+        Ok(())
+    }
+
+    /// Counts live targets, by rule where a rule has a limit: a walk over everything, and only then.
+    async fn count(&self, state: &mut State) -> Result<(), SignerError> {
+        let (live, _) = self.parts.ledger.counts().await?;
+        self.parts.metrics.targets.set(live as i64);
+        let policy = &self.parts.config.policy;
+        if policy.rules().iter().all(|rule| rule.max_targets.is_none()) {
+            return Ok(());
+        }
+        let quota = &mut state.quota;
+        let mut each = |target: &Target| {
+            let rule = policy.tracked(target.path.as_str());
+            if let Some((index, ..)) = rule.and_then(|rule| limited(policy, rule)) {
+                *quota.entry(index).or_default() += 1;
+            }
+        };
+        Ok(self.parts.ledger.each_target(&mut each).await?)
+    }
+
+    async fn file(&self, role: &str, version: u64) -> Result<Bytes, SignerError> {
+        let name = layout::file(role, version);
+        let bytes = self.parts.depot.read(&name).await?;
+        bytes.ok_or_else(|| damaged(&name, "it is missing"))
+    }
+}
+
+/// Holds what the depot names against the ledger's counters; the answer is what to raise them to. The ledger reserves
+/// a version before it is written, and learns of a publication after it happened: hence `published ≤ depot ≤
+/// reserved`, always. `online`: whether `targets` is ours; its versions are handed out elsewhere otherwise.
+fn reconcile(seen: Option<&Seen>, rows: &[RoleRow], online: bool) -> Result<Vec<(String, u64)>, SignerError> {
+    let mut named: BTreeMap<&str, u64> = BTreeMap::new();
+    if let Some(seen) = seen {
+        named.extend(seen.roles.iter().map(|(role, meta)| (role.as_str(), meta.version)));
+        named.extend([(SNAPSHOT, seen.snapshot.version), (TIMESTAMP, seen.timestamp)]);
+    }
+    let counters: BTreeMap<_, _> = rows
+        .iter()
+        .map(|row| (row.name.as_str(), (row.published, row.reserved)))
+        .collect();
+    let mut raise = Vec::new();
+    for role in named.keys().chain(counters.keys()).collect::<BTreeSet<_>>() {
+        if *role == TARGETS && !online {
+            continue;
+        }
+        let depot = named.get(role).copied().unwrap_or(0);
+        let (published, reserved) = counters.get(role).copied().unwrap_or((0, 0));
+        if depot < published || depot > reserved {
+            return Err(SignerError::Restored {
+                role: (*role).to_owned(),
+                depot,
+                published,
+                reserved,
+            });
+        }
+        if depot > published {
+            raise.push(((*role).to_owned(), depot));
+        }
+    }
+    Ok(raise)
+}
+
+/// A changed number of bins would leave the delegator pointing at the old ones.
+fn check_layout(shape: Shape, seen: &Seen) -> Result<(), SignerError> {
+    let needed = shape.role(0);
+    let flat = !seen.roles.contains_key(BINS);
+    if !seen.roles.contains_key(&needed) || flat != (shape == Shape::Flat) {
+        return Err(SignerError::Layout { role: needed });
+    }
+    Ok(())
+}
+
+/// Versions of a role's files, ascending.
+fn versions(files: &[Stored], role: &str) -> Vec<u64> {
+    let versions = files.iter().filter_map(|file| layout::versioned(&file.name));
+    let mut versions: Vec<_> = versions
+        .filter(|(_, name)| *name == role)
+        .map(|(version, _)| version)
+        .collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// The highest version of every role that stands in the depot, listed or not.
+fn ceilings(files: &[Stored]) -> HashMap<&str, u64> {
+    let mut highest = HashMap::new();
+    for (version, role) in files.iter().filter_map(|file| layout::versioned(&file.name)) {
+        let known: &mut u64 = highest.entry(role).or_default();
+        *known = version.max(*known);
+    }
+    highest
+}
+
+fn pins(meta: &schema::Metafile) -> Meta {
+    let digest = meta
+        .hashes
+        .as_ref()
+        .and_then(|hashes| <[u8; 32]>::try_from(&*hashes.sha256 as &[u8]).ok());
+    Meta {
+        version: meta.version.get(),
+        pinned: meta.length.zip(digest.map(Digest)),
+    }
+}
+
+fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
+    serde_json::from_slice(bytes).map_err(|error| damaged(name, &error.to_string()))
+}
+
+fn damaged(name: &str, detail: &str) -> SignerError {
+    SignerError::Damaged {
+        name: name.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, published: u64, reserved: u64) -> RoleRow {
+        RoleRow {
+            name: name.to_owned(),
+            reserved,
+            published,
+            expires: None,
+        }
+    }
+
+    fn seen(bins: u64, snapshot: u64, timestamp: u64) -> Seen {
+        Seen {
+            timestamp,
+            snapshot: Meta::version(snapshot),
+            roles: BTreeMap::from([(BINS.to_owned(), Meta::version(bins))]),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn a_lost_commit_is_caught_up_with() {
+        let rows = [row(BINS, 1, 1), row(SNAPSHOT, 4, 6), row(TIMESTAMP, 9, 11)];
+        let raised = reconcile(Some(&seen(1, 5, 11)), &rows, true).ok();
+        assert_eq!(raised, Some(vec![(SNAPSHOT.to_owned(), 5), (TIMESTAMP.to_owned(), 11)]));
+    }
+
+    #[test]
+    fn older_copies_are_refused() {
+        let rows = [row(BINS, 1, 1), row(SNAPSHOT, 4, 6), row(TIMESTAMP, 9, 11)];
+        for (depot, what) in [
+            (Some(seen(1, 4, 8)), "an older depot"),
+            (Some(seen(1, 4, 12)), "an older ledger"),
+            (Some(seen(2, 4, 9)), "an older ledger, seen by one role"),
+            (None, "an empty depot"),
+        ] {
+            let refused = reconcile(depot.as_ref(), &rows, true);
+            assert!(matches!(refused, Err(SignerError::Restored { .. })), "{what}");
+        }
+        let refused = reconcile(Some(&seen(1, 4, 9)), &[], true);
+        assert!(matches!(refused, Err(SignerError::Restored { .. })), "an empty ledger");
+        let fresh = reconcile(None, &[row(SNAPSHOT, 0, 3)], true).ok();
+        assert_eq!(fresh, Some(vec![]), "a first publication that did not end");
+    }
+}

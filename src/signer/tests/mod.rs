@@ -1,0 +1,8 @@
+//! The signer on memory stores, seen through tough.
+
+mod crash;
+mod faulty;
+mod flow;
+mod world;
+
+pub(crate) use self::world::{config, tuf};
