@@ -49,6 +49,16 @@ def write(folder, name, metadata, signer):
     (folder / name).write_bytes(metadata.to_bytes(JSONSerializer(compact=True)))
 
 
+def lay(www, path, data):
+    """Writes an artifact under its own name and both hash-prefixed ones."""
+    folder, _, name = path.rpartition("/")
+    digest = hashlib.sha256(data).hexdigest()
+    for place in (path, f"{folder}/{digest}.{name}", f"{digest}.{path}"):
+        file = www / place.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+
 def build(www):
     """Writes the repository and its artifacts; the trusted root is `metadata/1.root.json`."""
     signer = CryptoSigner.generate_ed25519()
@@ -61,12 +71,7 @@ def build(www):
     for path, data in ARTIFACTS.items():
         target = TargetFile.from_data(path, data, ["sha256"])
         contents[bins.get_role_for_target(path)].targets[path] = target
-        folder, _, name = path.rpartition("/")
-        digest = hashlib.sha256(data).hexdigest()
-        for place in (f"{folder}/{digest}.{name}", f"{digest}.{path}", path):
-            file = www / place.lstrip("/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+        lay(www, path, data)
 
     roles = {
         name: DelegatedRole(name, [key.keyid], 1, True, path_hash_prefixes=[f"{number:x}"])

@@ -91,6 +91,14 @@ impl Client {
         }
     }
 
+    /// Why the client cannot download a target that every other client can, if so.
+    pub fn cannot(self, target: &str) -> Option<&'static str> {
+        match (self, target) {
+            (Client::TufJs, "__proto__") => Some("looks targets up in a plain object, whose `__proto__` is never its own"),
+            _ => None,
+        }
+    }
+
     /// Refreshes through the client's own view and downloads targets to files, asking for hash-prefixed names.
     ///
     /// The result has one element for each target, in order.

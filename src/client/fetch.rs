@@ -15,6 +15,9 @@ use hyper_util::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// No answer takes longer, whatever length metadata claims: a sum of times must not overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -140,8 +143,8 @@ impl Fetcher {
             .header(USER_AGENT, concat!("tufgate/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| broken(error.to_string()))?;
-        let granted = self.timeouts.total + Duration::from_secs(limit / self.timeouts.min_rate.max(1));
-        let deadline = Instant::now() + granted;
+        let for_length = Duration::from_secs(limit / self.timeouts.min_rate.max(1));
+        let deadline = Instant::now() + self.timeouts.total + for_length.min(LONGEST);
         let answer = timeout(self.timeouts.idle, self.http.request(request))
             .await
             .map_err(|_| FetchError::Timeout {

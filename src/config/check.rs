@@ -7,32 +7,20 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
 use tracing_subscriber::EnvFilter;
-use url::Url;
-use zeroize::Zeroizing;
 
 use super::{
-    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Layout, Log, Passphrase, Secret, Signer, Tuf,
-    UpstreamConfig,
+    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer,
     error::Source,
-    raw,
+    raw, rules, tuf, upstream,
     value::{Size, Span},
 };
-use crate::{
-    policy::{Kind, Policy, Rule},
-    tuf::layout::Generation,
-};
 
-type Checked<T> = Result<T, ConfigError>;
+pub(super) type Checked<T> = Result<T, ConfigError>;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 /// Longest path of a Unix socket, without the closing NUL (`sun_path`, unix(7)).
 const MAX_SOCKET: usize = 107;
-/// Limits of clients on a targets role: python-tuf, go-tuf, tuf-js and sigstore-tuf read 5,000,000 bytes; tuf-js needs
-/// three seconds to parse 5,000 targets.
-const MAX_BIN_BYTES: u64 = 5_000_000;
-const MAX_BIN_TARGETS: u64 = 5_000;
 
 /// Checks everything, in the order of the file's tables.
 pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
@@ -41,14 +29,14 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let gate = gate(source, folder, &raw)?;
     let config = Config {
         file: source.file.to_owned(),
-        upstream: upstream(source, folder, raw.upstream)?,
+        upstream: upstream::check(source, folder, raw.upstream)?,
         ledger: folder.join(raw.ledger.path),
         depot: folder.join(raw.depot.path),
         signer: signer(source, folder, &raw.signer, &gate)?,
-        tuf: tuf(source, &raw.tuf)?,
+        tuf: tuf::check(source, &raw.tuf)?,
         keys: keys(source, folder, raw.keys)?,
         admin: admin(source, &raw.admin)?,
-        policy: policy(source, raw.rule)?,
+        policy: rules::check(source, raw.rule)?,
         log: log(source, raw.log)?,
         gate,
     };
@@ -143,116 +131,6 @@ fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
     })
 }
 
-fn upstream(source: &Source<'_>, folder: &Path, raw: raw::Upstream) -> Checked<UpstreamConfig> {
-    let at = |key, message: &str| source.at(&["upstream", key], message);
-    let Some(text) = raw.url else {
-        let error = at("url", "`upstream.url` is missing: the server to stand in front of");
-        return Err(error.hint("[upstream] url = \"http://127.0.0.1:8000\""));
-    };
-    let url = Url::parse(&text).map_err(|why| {
-        at("url", &format!("`upstream.url` {text:?} is not a URL: {why}")).hint("such as `http://127.0.0.1:8000`")
-    })?;
-    if url.scheme() == "https" {
-        let error = at(
-            "url",
-            "TLS to the upstream is not in this version; `upstream.url` must be `http://…`",
-        );
-        return Err(error.hint("reach the upstream over loopback or a private network, or through a local TLS tunnel"));
-    }
-    if url.scheme() != "http" || url.host_str().is_none() {
-        return Err(at(
-            "url",
-            "`upstream.url` must be `http://host[:port]`, optionally with a path",
-        ));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let error = at("url", "`upstream.url` holds credentials");
-        return Err(error.hint("the gate's own credential belongs in `[upstream.identity]`"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(at("url", "`upstream.url` takes no query and no fragment"));
-    }
-    for host in &raw.redirect_hosts {
-        let parsed = Url::parse(&format!("http://{host}/"));
-        if !parsed
-            .is_ok_and(|url| url.path() == "/" && url.username().is_empty() && !host.contains(['/', '?', '#', '@']))
-        {
-            let error = at("redirect_hosts", &format!("{host:?} is not a host"));
-            return Err(error.hint("write `host` or `host:port`, without a scheme or a path"));
-        }
-    }
-    if raw.max_reads == 0 {
-        return Err(at("max_reads", "`upstream.max_reads` is at least 1"));
-    }
-    within(
-        source,
-        "upstream",
-        "connect_timeout",
-        raw.connect_timeout,
-        Duration::from_millis(1),
-        HOUR,
-    )?;
-    within(
-        source,
-        "upstream",
-        "io_timeout",
-        raw.io_timeout,
-        Duration::from_millis(1),
-        HOUR,
-    )?;
-    let headers = raw.credential_headers.iter().map(|name| {
-        HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| at("credential_headers", &format!("{name:?} is not a header name")))
-    });
-    Ok(UpstreamConfig {
-        url,
-        preserve_host: raw.preserve_host,
-        redirect_hosts: raw
-            .redirect_hosts
-            .iter()
-            .map(|host| host.to_ascii_lowercase())
-            .collect(),
-        connect_timeout: raw.connect_timeout.0,
-        io_timeout: raw.io_timeout.0,
-        max_reads: raw.max_reads,
-        credential_headers: headers.collect::<Checked<_>>()?,
-        identity: raw.identity.map(|raw| identity(source, folder, raw)).transpose()?,
-    })
-}
-
-/// The gate's own credential: a whole `Authorization` value.
-fn identity(source: &Source<'_>, folder: &Path, raw: raw::Identity) -> Checked<Secret> {
-    let at = |key, message: String| source.at(&["upstream", "identity", key], message);
-    let (key, text) = match (raw.authorization_env, raw.authorization_file) {
-        (Some(name), None) => {
-            let value = std::env::var(&name);
-            let missing = |_| {
-                at(
-                    "authorization_env",
-                    format!("environment variable `{name}` is not set to text"),
-                )
-            };
-            ("authorization_env", Zeroizing::new(value.map_err(missing)?))
-        }
-        (None, Some(path)) => {
-            let path = folder.join(path);
-            let text = std::fs::read_to_string(&path);
-            let missing = |why| at("authorization_file", format!("cannot read `{}`: {why}", path.display()));
-            ("authorization_file", Zeroizing::new(text.map_err(missing)?))
-        }
-        _ => {
-            let message = "`[upstream.identity]` takes one of `authorization_env` and `authorization_file`";
-            return Err(at("authorization_file", message.into()));
-        }
-    };
-    let value = text.trim();
-    if value.is_empty() || HeaderValue::from_str(value).is_err() {
-        let error = at(key, "the identity is not an `Authorization` value".into());
-        return Err(error.hint("such as `Bearer …` or `Basic …`, on one line"));
-    }
-    Ok(Secret(Zeroizing::new(value.to_owned())))
-}
-
 fn signer(source: &Source<'_>, folder: &Path, raw: &raw::Signer, gate: &Gate) -> Checked<Signer> {
     let socket = folder.join(&raw.socket);
     if socket.as_os_str().len() > MAX_SOCKET {
@@ -281,66 +159,6 @@ fn signer(source: &Source<'_>, folder: &Path, raw: &raw::Signer, gate: &Gate) ->
         min_interval: raw.min_interval.0,
         batch: raw.batch,
         retain: raw.retain.0,
-    })
-}
-
-fn tuf(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
-    let at = |key, message: &str| source.at(&["tuf", key], message);
-    if Generation::of(raw.bins).is_none() {
-        let error = at(
-            "bins",
-            &format!("`tuf.bins` is a power of two from 2 to 16384, not {}", raw.bins),
-        );
-        return Err(error.hint("plan for about 1,000 targets a bin"));
-    }
-    let expiries = [
-        ("timestamp_expiry", raw.timestamp_expiry),
-        ("snapshot_expiry", raw.snapshot_expiry),
-        ("bin_expiry", raw.bin_expiry),
-        ("delegator_expiry", raw.delegator_expiry),
-        ("targets_expiry", raw.targets_expiry),
-    ];
-    for (key, span) in expiries {
-        within(source, "tuf", key, span, Duration::from_secs(2), HOUR * 24 * 3_650)?;
-        if span.0.subsec_nanos() != 0 {
-            return Err(at(key, &format!("`tuf.{key}` is in whole seconds (TUF spec 4.2)")));
-        }
-    }
-    // What is refreshed without anybody's help must not outlive what vouches for it less often.
-    for pair in expiries[..4].windows(2) {
-        if let [(shorter, one), (longer, other)] = pair
-            && one.0 > other.0
-        {
-            return Err(at(shorter, &format!("`tuf.{shorter}` is longer than `tuf.{longer}`")));
-        }
-    }
-    if !(1..=MAX_BIN_TARGETS).contains(&raw.max_bin_targets) {
-        return Err(at(
-            "max_bin_targets",
-            &format!("`tuf.max_bin_targets` is 1 to {MAX_BIN_TARGETS}"),
-        )
-        .hint("tuf-js takes time that grows with the square of a bin's targets"));
-    }
-    if !(1_024..=MAX_BIN_BYTES).contains(&raw.max_bin_bytes.0) {
-        return Err(at(
-            "max_bin_bytes",
-            &format!("`tuf.max_bin_bytes` is 1024 to {MAX_BIN_BYTES}"),
-        )
-        .hint("clients refuse a role of more than 5,000,000 bytes"));
-    }
-    Ok(Tuf {
-        layout: match raw.layout {
-            raw::Layout::Bins => Layout::Bins,
-            raw::Layout::Flat => Layout::Flat,
-        },
-        bins: raw.bins,
-        targets_expiry: raw.targets_expiry.0,
-        delegator_expiry: raw.delegator_expiry.0,
-        bin_expiry: raw.bin_expiry.0,
-        snapshot_expiry: raw.snapshot_expiry.0,
-        timestamp_expiry: raw.timestamp_expiry.0,
-        max_bin_targets: raw.max_bin_targets,
-        max_bin_bytes: raw.max_bin_bytes.0,
     })
 }
 
@@ -400,55 +218,6 @@ fn admin(source: &Source<'_>, raw: &raw::Admin) -> Checked<Admin> {
     Ok(Admin { listen: Some(listen) })
 }
 
-fn policy(source: &Source<'_>, raw: Vec<raw::Rule>) -> Checked<Policy> {
-    let mut rules: Vec<Rule> = Vec::new();
-    for (number, raw) in raw.into_iter().enumerate() {
-        let at = |key, message: String| source.at(&["rule", &number.to_string(), key], message);
-        let path = raw.path;
-        let mut rule =
-            Rule::new(&path, raw.kind).map_err(|why| at("path", format!("`{path}` is not a glob: {}", why.kind())))?;
-        if path.is_empty() || path.starts_with('/') || path.ends_with('/') {
-            let error = at(
-                "path",
-                format!("`{path}` never matches: target paths neither start nor end with `/`"),
-            );
-            return Err(error.hint(format!(
-                "`{}` means everything below",
-                format!("{}/**", path.trim_matches('/')).trim_start_matches('/')
-            )));
-        }
-        if let Some(earlier) = rules.iter().position(|rule| rule.path == path || rule.path == "**") {
-            let message = format!(
-                "this rule never matches: rule {}, `{}`, comes first",
-                earlier + 1,
-                rules[earlier].path
-            );
-            return Err(at("path", message).hint("the first rule that matches wins; move this one up"));
-        }
-        let ignored = [
-            ("learn", raw.learn.is_some()),
-            ("on_drift", raw.on_drift.is_some()),
-            ("unsigned", raw.unsigned.is_some()),
-            ("query", raw.query.is_some()),
-            ("max_targets", raw.max_targets.is_some()),
-        ];
-        if let (Kind::Ignore | Kind::Mutable, Some((key, _))) = (raw.kind, ignored.iter().find(|(_, set)| *set)) {
-            let error = at(
-                key,
-                format!("`{key}` means nothing here: such paths are passed unsigned"),
-            );
-            return Err(error.hint("it belongs to `kind = \"immutable\"` and `kind = \"track\"`"));
-        }
-        rule.learn = raw.learn.unwrap_or(rule.learn);
-        rule.on_drift = raw.on_drift.unwrap_or(rule.on_drift);
-        rule.unsigned = raw.unsigned.unwrap_or(rule.unsigned);
-        rule.query = raw.query.unwrap_or_default();
-        rule.max_targets = raw.max_targets;
-        rules.push(rule);
-    }
-    Ok(Policy::new(rules))
-}
-
 fn log(source: &Source<'_>, raw: raw::Log) -> Checked<Log> {
     EnvFilter::try_new(&raw.filter).map_err(|why| {
         let error = source.at(
@@ -474,12 +243,25 @@ fn address(source: &Source<'_>, table: &str, text: &str) -> Checked<SocketAddr> 
     })
 }
 
-fn within(source: &Source<'_>, table: &str, key: &str, span: Span, least: Duration, most: Duration) -> Checked<()> {
+/// Bounds of a duration, both included.
+pub(super) fn within(
+    source: &Source<'_>,
+    table: &str,
+    key: &str,
+    span: Span,
+    least: Duration,
+    most: Duration,
+) -> Checked<()> {
     if (least..=most).contains(&span.0) {
         return Ok(());
     }
+    let bounds = if least.is_zero() {
+        "at most".to_owned()
+    } else {
+        format!("{least:?} to")
+    };
     Err(source.at(
         &[table, key],
-        format!("`{table}.{key}` is {least:?} to {most:?}, not {:?}", span.0),
+        format!("`{table}.{key}` is {bounds} {most:?}, not {:?}", span.0),
     ))
 }

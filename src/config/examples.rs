@@ -1,1 +1,403 @@
-//! Tests.
+//! The files of `config/`, and what bad ones are told.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::{Admission, Kind};
+
+const UPSTREAM: &str = "[upstream]\nurl = \"http://127.0.0.1:8000\"\n";
+
+/// Every table, with a line that makes it whole apart from an unknown key.
+const TABLES: [(&str, &str); 15] = [
+    ("", ""),
+    ("[gate]", ""),
+    ("[upstream]", ""),
+    ("[upstream.identity]", ""),
+    ("[metadata]", ""),
+    ("[ledger]", ""),
+    ("[depot]", ""),
+    ("[signer]", ""),
+    ("[tuf]", ""),
+    ("[keys]", ""),
+    ("[keys.timestamp]", ""),
+    ("[keys.targets]", ""),
+    ("[admin]", ""),
+    ("[log]", ""),
+    ("[[rule]]", "path = \"a\"\nkind = \"mutable\"\n"),
+];
+
+fn example(name: &str) -> (String, PathBuf) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    (fs::read_to_string(&file).unwrap(), file)
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, "tufgate.toml")
+}
+
+fn refusal(text: &str) -> ConfigError {
+    match parse(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn every_example_loads() {
+    let mut count = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+            count += 1;
+        }
+    }
+    let listed = example("README.md").0.matches(".toml` |").count();
+    assert_eq!((count, listed), (6, 6));
+}
+
+#[test]
+fn full_toml_holds_the_defaults() {
+    let (text, file) = example("full.toml");
+    let full = Config::parse(&text, &file).unwrap();
+    let least = Config::parse(UPSTREAM, &file).unwrap();
+    assert_eq!(format!("{full:#?}"), format!("{least:#?}"));
+}
+
+#[test]
+fn full_toml_names_every_key() {
+    let (text, _) = example("full.toml");
+    let plain = text.replace("# ", "");
+    for (table, rest) in TABLES.iter().filter(|(table, _)| !matches!(*table, "" | "[keys]")) {
+        let wrong = format!("{table}\n{rest}no_such_key = 1\n");
+        let message = toml::from_str::<raw::File>(&wrong).err().unwrap().message().to_owned();
+        let (_, section) = plain
+            .split_once(&format!("{table}\n"))
+            .unwrap_or_else(|| panic!("{table} is missing"));
+        let section = section.split("\n[").next().unwrap();
+        let keys = message.split('`').skip(3).step_by(2);
+        assert!(keys.clone().count() > 0, "{message}");
+        for key in keys.filter(|key| *key != "identity") {
+            assert!(
+                section.lines().any(|line| line.starts_with(&format!("{key} = "))),
+                "{table} lacks {key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    for (table, rest) in TABLES {
+        let text = format!("{table}\n{rest}no_such_key = 1\n");
+        let error = refusal(&text);
+        assert!(error.message.starts_with("unknown key `no_such_key`"), "{error}");
+        assert_eq!(error.line, Some(2 + rest.lines().count()), "{error}");
+        let place = if table.starts_with("[[") {
+            "in this `[[rule]]`".into()
+        } else {
+            format!("in `{table}`")
+        };
+        assert!(table.is_empty() || error.message.ends_with(&place), "{error}");
+    }
+    let error = refusal("[upstream]\nurl = \"http://h\"\n\n[gate]\nlisen = \"127.0.0.1:1\"\n");
+    assert_eq!(
+        error.to_string(),
+        "tufgate.toml:5:1: unknown key `lisen` in `[gate]`\nhint: did you mean `listen`?"
+    );
+}
+
+/// What is written after the upstream's two lines → the error's line, a part of its message, a part of its hint.
+#[test]
+fn bad_values_are_told_where_and_what_to_do() {
+    let cases = [
+        (
+            "[gate]\nlisten = \"localhost:8080\"",
+            4,
+            "not an address",
+            "127.0.0.1:8080",
+        ),
+        ("[gate]\nlisten = 8080", 4, "`gate.listen`: invalid type", ""),
+        (
+            "[gate]\n\ngrace = \"10\"",
+            5,
+            "`gate.grace`: \"10\" is not a duration",
+            "`ms`",
+        ),
+        ("[gate]\ngrace = 10", 4, "expected a duration", ""),
+        ("[gate]\ngrace = \"2h\"", 4, "`gate.grace` is at most 3600s", ""),
+        ("[gate]\nverify_first = \"1 kb\"", 4, "is not a size", "KiB"),
+        ("[gate]\nverify_first = -1", 4, "invalid value", ""),
+        (
+            "[gate]\nspool_max_object = \"5GiB\"",
+            4,
+            "more than `gate.spool_max_total`",
+            "",
+        ),
+        (
+            "[gate]\nmetadata_prefix = \"metadata/\"",
+            4,
+            "start and end with `/`",
+            "/metadata/",
+        ),
+        (
+            "[gate]\nmetadata_prefix = \"/metadata\"",
+            4,
+            "start and end with `/`",
+            "",
+        ),
+        ("[gate]\nmetadata_prefix = \"/\"", 4, "name a folder", ""),
+        ("[gate]\nmetadata_prefix = \"/a/../b/\"", 4, "must be plain", ""),
+        ("[gate]\nmetadata_prefix = \"/a%20b/\"", 4, "must be plain", ""),
+        ("[gate]\nthreads = 0", 4, "1 to 1024", ""),
+        ("[gate]\ntimestamp_max_age = 4000", 4, "at most 3600", ""),
+        ("[metadata]\naccess = \"probe\"", 4, "not in this version", "public"),
+        (
+            "[metadata]\naccess = \"pubic\"",
+            4,
+            "`metadata.access` cannot be `pubic`",
+            "did you mean `public`?",
+        ),
+        ("[signer]\nretain = \"30m\"", 4, "at least 3601 s", ""),
+        ("[signer]\nbatch = 0", 4, "at least 1", ""),
+        ("[tuf]\nbins = 24", 4, "power of two", "1,000 targets"),
+        ("[tuf]\nbins = 32768", 4, "power of two", ""),
+        (
+            "[tuf]\ntimestamp_expiry = \"8d\"",
+            4,
+            "longer than `tuf.snapshot_expiry`",
+            "",
+        ),
+        ("[tuf]\nbin_expiry = \"1500ms\"", 4, "`tuf.bin_expiry` is", ""),
+        ("[tuf]\nbin_expiry = \"10001ms\"", 4, "whole seconds", ""),
+        ("[tuf]\nmax_bin_bytes = \"6MB\"", 4, "1024 to 5000000", ""),
+        (
+            "[keys.snapshot]\npassphrase_env = \"A\"\npassphrase_file = \"b\"",
+            5,
+            "one of",
+            "",
+        ),
+        (
+            "[keys.targets]\noffline = true\npath = \"x\"",
+            4,
+            "offline and has a file",
+            "",
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:8081\"",
+            4,
+            "must be a loopback address",
+            "ssh",
+        ),
+        (
+            "[admin]\nlisten = \"127.0.0.1:8080\"",
+            4,
+            "the address of `gate.listen`",
+            "",
+        ),
+        ("[log]\nfilter = \"tufgate=loud\"", 4, "is not a filter", ""),
+        (
+            "[[rule]]\npath = \"a/**\"\nkind = \"imutable\"",
+            5,
+            "`rule.kind` cannot be `imutable`",
+            "`immutable`?",
+        ),
+        (
+            "[[rule]]\npath = \"a/**\"",
+            3,
+            "`kind` is missing in this `[[rule]]`",
+            "",
+        ),
+        (
+            "[[rule]]\nkind = \"mutable\"\npath = \"a[b\"",
+            5,
+            "`a[b` is not a glob: unclosed character class",
+            "",
+        ),
+        (
+            "[[rule]]\nkind = \"mutable\"\npath = \"/a/*\"",
+            5,
+            "never matches",
+            "`a/*/**`",
+        ),
+        (
+            "[[rule]]\nkind = \"mutable\"\npath = \"a/\"",
+            5,
+            "never matches",
+            "`a/**`",
+        ),
+        (
+            "[[rule]]\nkind = \"mutable\"\npath = \"**\"\n[[rule]]\nkind = \"mutable\"\npath = \"a\"",
+            8,
+            "never matches: rule 1",
+            "",
+        ),
+        (
+            "[[rule]]\nkind = \"mutable\"\npath = \"a\"\nlearn = \"fetch\"",
+            6,
+            "`learn` means nothing here",
+            "",
+        ),
+        ("[upstream.identity]", 3, "takes one of", ""),
+        (
+            "[upstream.identity]\nauthorization_env = \"TUFGATE_TEST_NEVER_SET\"",
+            4,
+            "TUFGATE_TEST_NEVER_SET",
+            "",
+        ),
+        ("[gate\n", 3, "", ""),
+        ("[gate]\nlisten = \"x\"\nlisten = \"y\"", 5, "duplicate key", ""),
+    ];
+    for (text, line, message, hint) in cases {
+        let error = refusal(&format!("{UPSTREAM}{text}\n"));
+        assert_eq!(error.line, Some(line), "{text}\n{error}");
+        assert!(error.message.contains(message), "{text}\n{error}");
+        assert!(error.hint.clone().unwrap_or_default().contains(hint), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn an_upstream_is_plain_http() {
+    for (url, message) in [
+        ("https://h/", "TLS to the upstream is not in this version"),
+        ("ftp://h/", "must be `http://"),
+        ("127.0.0.1:80", "is not a URL"),
+        ("http://u:p@h/", "holds credentials"),
+        ("http://h/?q", "no query"),
+        ("http://127.0.0.1:8080", "the upstream is the gate itself"),
+    ] {
+        let error = refusal(&format!("[upstream]\nurl = \"{url}\"\n"));
+        assert!(error.message.contains(message) && error.line == Some(2), "{error}");
+    }
+    let error = refusal("# nothing\n");
+    assert!(
+        error.message.contains("`upstream.url` is missing") && error.hint.is_some(),
+        "{error}"
+    );
+    for host in ["http://h", "h/x", "u@h", "", "h:x"] {
+        let error = refusal(&format!("{UPSTREAM}redirect_hosts = [\"ok:80\", \"{host}\"]\n"));
+        assert!(
+            error.message.contains("is not a host") && error.line == Some(3),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_identity_is_read_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("secret"), "Bearer hush\n").unwrap();
+    let text =
+        format!("{UPSTREAM}[upstream.identity]\nauthorization_file = \"secret\"\n[signer]\nsocket = \"/run/s\"\n");
+    let config = Config::parse(&text, folder.path().join("tufgate.toml")).unwrap();
+    assert_eq!(config.upstream.identity.as_ref().unwrap().0.as_str(), "Bearer hush");
+    assert!(!format!("{config:?}").contains("hush"));
+    fs::write(folder.path().join("secret"), "two\nlines").unwrap();
+    let error = Config::parse(&text, folder.path().join("tufgate.toml")).unwrap_err();
+    assert!(error.message.contains("not an `Authorization` value") && !error.to_string().contains("lines"));
+}
+
+#[test]
+fn paths_start_at_the_folder_of_the_file() {
+    let config = Config::parse(
+        &format!("{UPSTREAM}[ledger]\npath = \"/var/l.db\"\n"),
+        "/etc/gate/t.toml",
+    )
+    .unwrap();
+    assert_eq!(config.ledger, Path::new("/var/l.db"));
+    assert_eq!(config.keys.snapshot.path, Path::new("/etc/gate/keys/snapshot.pem"));
+    let deep = format!("/{}/t.toml", "d".repeat(120));
+    let error = Config::parse(UPSTREAM, deep).unwrap_err();
+    assert!(error.message.contains("Unix socket") && error.hint.is_some(), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load("no/such/tufgate.toml").unwrap_err();
+    assert!(
+        error.to_string().starts_with("no/such/tufgate.toml: cannot read"),
+        "{error}"
+    );
+}
+
+/// The examples do what their comments say.
+#[test]
+fn examples_sort_paths_as_they_say() {
+    let verdict = |name: &str, raw: &str| {
+        let (text, file) = example(name);
+        match Config::parse(&text, file).unwrap().policy.admit(raw.as_bytes()) {
+            Admission::Tracked { rule, .. } => format!("{:?} {:?}", rule.kind, rule.learn),
+            Admission::Untracked { rule, .. } => format!("{:?}", rule.map_or(Kind::Ignore, |rule| rule.kind)),
+            other => format!("{other:?}")
+                .chars()
+                .take_while(char::is_ascii_alphabetic)
+                .collect(),
+        }
+    };
+    for (name, raw, expected) in [
+        ("nginx.toml", "/releases/1.0/a.tar.gz", "Immutable Fetch"),
+        ("nginx.toml", "/releases/index.html", "Mutable"),
+        ("nginx.toml", "/index.html", "Mutable"),
+        ("nginx.toml", "/other", "Immutable Publish"),
+        (
+            "artifactory.toml",
+            "/artifactory/libs-release-local/a/1/a-1.jar",
+            "Immutable Publish",
+        ),
+        (
+            "artifactory.toml",
+            "/artifactory/libs-release-local/a/maven-metadata.xml",
+            "Mutable",
+        ),
+        (
+            "artifactory.toml",
+            "/artifactory/libs-release-local/a/1/a-1.jar.sha1",
+            "Mutable",
+        ),
+        (
+            "artifactory.toml",
+            "/artifactory/libs-snapshot-local/a/1-SNAPSHOT/a.jar",
+            "Mutable",
+        ),
+        ("artifactory.toml", "/artifactory/api/storage/x/y", "Ignore"),
+        (
+            "artifactory.toml",
+            "/artifactory/jcenter-remote/a/a-1.jar",
+            "Immutable Fetch",
+        ),
+        ("pypi.toml", "/simple/pkg/", "Index"),
+        ("pypi.toml", "/root/dev/+simple/pkg", "Ignore"),
+        (
+            "pypi.toml",
+            "/root/dev/+f/123/456/pkg-1.0%2Bl-py3-none-any.whl",
+            "Immutable Fetch",
+        ),
+        ("npm.toml", "/@acme%2ftuf-demo", "Unnamed"),
+        ("npm.toml", "/@acme/tuf-demo/-/tuf-demo-1.0.0.tgz", "Immutable Fetch"),
+        ("npm.toml", "/@acme%2ftuf-demo/-/tuf-demo-1.0.0.tgz", "Refused"),
+        ("npm.toml", "/tuf-demo", "Ignore"),
+    ] {
+        assert_eq!(verdict(name, raw), expected, "{name} {raw}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,200}", lines in prop::collection::vec(
+        "(\\[{1,2}(gate|rule|keys\\.targets|upstream)\\]{1,2}|(listen|path|url|kind|grace|bins) ?= ?[\"0-9a-zé\\[\\]{}.,-]{0,12})", 0..12,
+    )) {
+        let _ = parse(&text);
+        let _ = parse(&format!("{UPSTREAM}{}", lines.join("\n")));
+    }
+
+    #[test]
+    fn any_unknown_key_is_refused_with_its_line(key in "[a-z]{1,3}_[0-9]{2}", table in 0..TABLES.len()) {
+        let (header, rest) = TABLES[table];
+        let error = refusal(&format!("{header}\n{rest}\n\n{key} = true\n"));
+        prop_assert!(error.message.starts_with(&format!("unknown key `{key}`")), "{}", error);
+        prop_assert_eq!(error.line, Some(4 + rest.lines().count()));
+    }
+}

@@ -64,6 +64,7 @@ fn or_hint(error: ConfigError, hint: &str) -> ConfigError {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

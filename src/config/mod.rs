@@ -9,7 +9,10 @@ mod error;
 mod examples;
 mod files;
 mod raw;
+mod rules;
 mod template;
+mod tuf;
+mod upstream;
 mod value;
 
 use std::{

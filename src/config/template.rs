@@ -52,6 +52,7 @@ on_drift = "block"
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::{config::Config, policy::Policy};

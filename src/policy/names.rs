@@ -1,4 +1,5 @@
 //! `fixtures/names.jsonl` drives these tests; the table in `fixtures/README.md` is drawn from it.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

@@ -72,14 +72,14 @@ impl TargetPath {
         format!("/{}", utf8_percent_encode(&self.0, ESCAPED))
     }
 
-    /// The two names a TUF client asks for when it wants these bytes (TUF spec 6.2): `dir/H.name` (python-tuf, go-tuf,
-    /// tuf-js, sigstore) and `H.dir/name` (tough). They are one and the same for a path of one segment.
-    pub fn hashed(&self, digest: &Digest) -> [String; 2] {
+    /// The two names a TUF client asks for when it wants bytes with this hash (TUF spec 6.2): `dir/H.name` (python-tuf,
+    /// go-tuf, tuf-js, sigstore) and `H.dir/name` (tough). They are one and the same for a path of one segment.
+    pub fn hashed(&self, hash: impl fmt::Display) -> [String; 2] {
         let last = match self.0.rsplit_once('/') {
-            Some((dir, name)) => format!("{dir}/{digest}.{name}"),
-            None => format!("{digest}.{}", self.0),
+            Some((dir, name)) => format!("{dir}/{hash}.{name}"),
+            None => format!("{hash}.{}", self.0),
         };
-        [last, format!("{digest}.{}", self.0)]
+        [last, format!("{hash}.{}", self.0)]
     }
 
     /// SHA-256 of the path: the ledger's key, whose leading bits are the bin (TAP 15).
@@ -202,6 +202,7 @@ fn check(text: &str) -> Result<(), NoForm> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -224,10 +225,10 @@ mod tests {
     #[test]
     fn both_hash_prefixed_names_are_given() {
         let digest = Digest([0xab; 32]);
-        let [last, first] = TargetPath::new("a/b/c").unwrap().hashed(&digest);
+        let [last, first] = TargetPath::new("a/b/c").unwrap().hashed(digest);
         assert_eq!(last, format!("a/b/{digest}.c"));
         assert_eq!(first, format!("{digest}.a/b/c"));
-        let [last, first] = TargetPath::new("c").unwrap().hashed(&digest);
+        let [last, first] = TargetPath::new("c").unwrap().hashed(digest);
         assert_eq!(last, first);
     }
 }

@@ -151,6 +151,7 @@ fn split_hash(text: &str) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -197,7 +198,7 @@ mod tests {
         let digest = Digest([0xab; 32]);
         let long = format!("d/{}", "x".repeat(MAX_PATH - 2));
         let path = TargetPath::new(&long).unwrap();
-        for name in path.hashed(&digest) {
+        for name in path.hashed(digest) {
             let Name::Hashed { readings, .. } = name_of(&format!("/{name}")) else {
                 panic!("{name}")
             };

@@ -1,4 +1,5 @@
 //! Properties of names, on random input: what the fuzz targets look for, in short.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use url::Url;
@@ -62,7 +63,7 @@ proptest! {
     #[test]
     fn hash_prefixed_names_lead_back(text in pathish(), digest in digest()) {
         if let Ok(path) = TargetPath::new(&text) {
-            for hashed in path.hashed(&digest) {
+            for hashed in path.hashed(digest) {
                 let raw = respell(&hashed, &[1]);
                 let Name::Hashed { readings, literal } = name_of_bytes(&raw) else {
                     return Err(TestCaseError::fail(hashed));
@@ -78,7 +79,7 @@ proptest! {
     fn url_joining_arrives_at_the_same_path(text in pathish(), digest in digest()) {
         let base = Url::parse("http://gate.example:8080/repo/").unwrap();
         if let Ok(path) = TargetPath::new(&text) {
-            let [last, first] = path.hashed(&digest);
+            let [last, first] = path.hashed(digest);
             for name in [text, last, first] {
                 for url in [base.join(&name).unwrap(), Url::parse(&format!("{base}{name}")).unwrap()] {
                     prop_assert_eq!(url.origin(), base.origin());

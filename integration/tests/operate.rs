@@ -1,0 +1,443 @@
+//! Operating the gate: errors of configuration and data, signals, supervision, full disks, broken upstreams, slow clients.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    gate::{Gate, Setup, binary, free_addr, signal, tufgate, until},
+    http,
+    nginx::Nginx,
+};
+
+/// A folder with configuration and keys, nothing running.
+fn prepared() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_path_buf();
+    drop(Gate::prepare(&Setup::learning(format!("http://{}", free_addr())), dir.clone()));
+    (folder, dir)
+}
+
+/// Exit code and standard error of `serve --check`.
+fn check(dir: &Path) -> (Option<i32>, String) {
+    let output = tufgate(dir, &["serve", "--config", "tufgate.toml", "--check"]);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn edit(dir: &Path, from: &str, to: &str) {
+    let file = dir.join("tufgate.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(file, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn a_good_configuration_passes_the_check() {
+    let (_folder, dir) = prepared();
+    assert_eq!(check(&dir).0, Some(0), "{:?}", check(&dir));
+}
+
+#[test]
+fn bad_configuration_is_64_with_file_line_and_hint() {
+    for (from, to, words) in [
+        ("listen =", "lisen =", vec!["tufgate.toml:2", "lisen", "hint:"]),
+        ("path = \"**\"", "path = \"a{\"", vec!["tufgate.toml:", "hint:"]),
+        ("url = \"http", "url = \"ftp", vec!["tufgate.toml:", "url"]),
+    ] {
+        let (_folder, dir) = prepared();
+        edit(&dir, from, to);
+        let (code, said) = check(&dir);
+        assert_eq!(code, Some(64), "{to}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{to}: no {word:?} in {said}");
+        }
+    }
+}
+
+#[test]
+fn bad_keys_are_64_and_named() {
+    let (_folder, dir) = prepared();
+    let key = dir.join("keys/timestamp.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, said) = check(&dir);
+    assert!(code == Some(64) && said.contains("timestamp.pem") && said.contains("hint:"), "{said}");
+    fs::remove_file(&key).unwrap();
+    let (code, said) = check(&dir);
+    assert!(code == Some(64) && said.contains("timestamp.pem"), "{said}");
+}
+
+#[test]
+fn a_wrong_passphrase_is_64_and_the_right_one_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (addr, admin) = (free_addr(), free_addr());
+    let key = |name: &str| format!("[keys.{name}]\npath = \"keys/{name}.pem\"\npassphrase_env = \"TUFGATE_TEST_PASS\"\n");
+    let config = format!(
+        "[gate]\nlisten = \"{addr}\"\n[upstream]\nurl = \"http://{}\"\n[admin]\nlisten = \"{admin}\"\n{}{}{}",
+        free_addr(),
+        key("timestamp"),
+        key("snapshot"),
+        key("targets"),
+    );
+    fs::write(dir.join("tufgate.toml"), config).unwrap();
+    let run = |pass: &str, args: &[&str]| {
+        let output = Command::new(binary()).args(args).current_dir(dir).env("TUFGATE_TEST_PASS", pass).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let init = [
+        "init", "--config", "tufgate.toml", "--root-keys", "2", "--root-threshold", "2", "--root-dir", "root",
+        "--passphrase-env", "TUFGATE_TEST_PASS",
+    ];
+    let (code, said) = run("right", &init);
+    assert_eq!(code, Some(0), "{said}");
+    let check = ["serve", "--config", "tufgate.toml", "--check"];
+    assert_eq!(run("right", &check).0, Some(0));
+    let (code, said) = run("wrong", &check);
+    assert!(code == Some(64) && said.contains("passphrase"), "{said}");
+    assert!(!said.contains("wrong"), "the passphrase itself is never shown: {said}");
+    for entry in fs::read_dir(dir.join("keys")).unwrap().chain(fs::read_dir(dir.join("root")).unwrap()) {
+        let path = entry.unwrap().path();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+        if path.extension().is_some_and(|kind| kind == "pem") {
+            assert!(fs::read_to_string(&path).unwrap().contains("BEGIN ENCRYPTED PRIVATE KEY"));
+        }
+    }
+}
+
+#[test]
+fn damaged_or_newer_ledgers_are_65() {
+    for (damage, word) in [("garbage", "damaged"), ("newer", "schema")] {
+        let nginx = Nginx::start();
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+        gate.run();
+        gate.publish("/x", b"x");
+        gate.terminate();
+        let ledger = folder.path().join("ledger.db");
+        if damage == "garbage" {
+            let mut bytes = fs::read(&ledger).unwrap();
+            bytes[..100].fill(0x55);
+            fs::write(&ledger, bytes).unwrap();
+        } else {
+            // The schema number is a big-endian word at offset 60 of an SQLite file.
+            let mut bytes = fs::read(&ledger).unwrap();
+            bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
+            fs::write(&ledger, bytes).unwrap();
+        }
+        let (code, said) = check(folder.path());
+        assert_eq!(code, Some(65), "{damage}: {said}");
+        assert!(said.contains(word) && said.contains("hint:"), "{damage}: {said}");
+    }
+}
+
+#[test]
+fn a_listen_address_in_use_is_64_at_once() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    let begun = Instant::now();
+    let second = tufgate(&gate.dir, &["serve", "--config", "tufgate.toml"]);
+    assert_eq!(second.status.code(), Some(64), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains(&gate.addr.to_string()));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn sigterm_lets_requests_in_flight_end_and_exits_0() {
+    let nginx = Nginx::start_with("location /slow/ { limit_rate 400k; }");
+    let mut gate = Gate::start(&Setup::learning(nginx.url()));
+    let body = vec![3_u8; 1_000_000];
+    fs::create_dir_all(nginx.file("slow")).unwrap();
+    fs::write(nginx.file("slow/file"), &body).unwrap();
+    let addr = gate.addr;
+    let reader = std::thread::spawn(move || http::get(addr, "/slow/file"));
+    until("the transfer to begin", || nginx.access_log().contains("slow") || gate.log().contains("slow") || {
+        std::thread::sleep(Duration::from_millis(500));
+        true
+    });
+    assert_eq!(gate.terminate(), Some(0), "{}", gate.log());
+    let response = reader.join().unwrap();
+    assert!(response.whole && response.body == body, "{} of {} bytes", response.body.len(), body.len());
+}
+
+#[test]
+fn idle_gates_exit_at_once_on_both_signals() {
+    let nginx = Nginx::start();
+    for name in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+        gate.run();
+        let signer = gate.signer_pid().unwrap();
+        // A connection that is kept alive and idle is no request in flight.
+        let mut idle = http::connect(gate.addr);
+        idle.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let _ = idle.read(&mut [0; 1024]).unwrap();
+        signal(name, gate.pid());
+        until("the gate's end", || !Path::new(&format!("/proc/{}/exe", gate.pid())).exists() || {
+            fs::read_to_string(format!("/proc/{}/stat", gate.pid())).unwrap().contains(") Z ")
+        });
+        assert!(!gate.log().contains("cut"), "{}", gate.log());
+        until("the signer's end", || !Path::new(&format!("/proc/{signer}")).exists());
+    }
+}
+
+#[test]
+fn a_dead_signer_is_started_again_and_reads_go_on() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/before", b"1");
+    let signer = gate.signer_pid().unwrap();
+    signal("KILL", signer);
+    assert_eq!(gate.get("/before").status, 200);
+    assert_eq!(gate.get("/metadata/timestamp.json").status, 200);
+    until("another signer", || gate.signer_pid().is_some_and(|pid| pid != signer));
+    gate.publish("/after", b"2");
+    assert!(gate.metric("tufgate_role_failures_total") >= 1.0);
+}
+
+#[test]
+fn the_gate_process_holds_no_key() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/x", b"x");
+    // Key material as it stands in the file, and the seed it encodes, must not be in the gate's memory.
+    let pem = fs::read_to_string(gate.dir.join("keys/snapshot.pem")).unwrap();
+    let secret = pem.lines().find(|line| !line.starts_with('-')).unwrap().as_bytes().to_vec();
+    assert!(!memory_holds(gate.pid(), &secret), "the gate's memory holds a key file's text");
+}
+
+/// Whether a process' writable memory holds these bytes.
+fn memory_holds(pid: u32, bytes: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().filter(|line| line.contains(" rw-p ")).any(|line| {
+        let range = line.split(' ').next().unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        if end - start > 1 << 28 {
+            return false;
+        }
+        let mut part = vec![0; (end - start) as usize];
+        memory.read_exact_at(&mut part, start).is_ok() && part.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
+fn fdatasync_returns_before_the_2xx_is_written() {
+    let nginx = Nginx::start();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let mut gate = Gate::prepare(&Setup::learning(nginx.url()), dir.to_path_buf());
+    let trace = dir.join("trace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-s", "24", "-e", "trace=fdatasync,fsync,write,writev,sendto,sendmsg", "-o"])
+        .arg(&trace)
+        .arg(binary())
+        .args(["serve", "--config", "tufgate.toml"])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the traced gate", || {
+        std::net::TcpStream::connect(gate.admin).is_ok() && http::get(gate.admin, "/readyz").status == 200
+    });
+    let before = fs::read_to_string(&trace).unwrap().lines().count();
+    let body = vec![9_u8; 100_000];
+    assert_eq!(gate.put("/traced", &body).status, 201);
+    until("the trace", || fs::read_to_string(&trace).unwrap().lines().skip(before).any(|line| line.contains("HTTP/1.1 201")));
+    let text = fs::read_to_string(&trace).unwrap();
+    let lines: Vec<&str> = text.lines().skip(before).collect();
+    let answer = lines.iter().position(|line| line.contains("HTTP/1.1 201")).unwrap();
+    let synced = |line: &&str| line.contains("fdatasync") && line.ends_with("= 0");
+    assert!(
+        lines[..answer].iter().any(|line| synced(line)),
+        "no fdatasync returned before the answer:\n{}",
+        lines[..=answer].join("\n")
+    );
+    let _ = signal_children(strace.id());
+    let _ = strace.wait();
+    gate.kill();
+}
+
+/// SIGTERM to what a process started.
+fn signal_children(pid: u32) -> std::io::Result<()> {
+    for id in fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.split_whitespace() {
+        signal("TERM", id.parse().unwrap());
+    }
+    Ok(())
+}
+
+/// A small file system of its own; unmounted when dropped.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn new(size: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "mounting a tmpfs needs root");
+        Self(folder)
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) -> PathBuf {
+        let file = self.0.path().join("filler");
+        let mut filler = fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
+        for size in [65_536, 4096, 1] {
+            while filler.write_all(&vec![0; size]).is_ok() {}
+        }
+        file
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_writes_not_reads_and_heals() {
+    let nginx = Nginx::start();
+    let disk = Tmpfs::new("24m");
+    let dir = disk.0.path().join("gate");
+    fs::create_dir(&dir).unwrap();
+    let mut gate = Gate::prepare(&Setup::learning(nginx.url()), dir);
+    gate.run();
+    gate.publish("/before", b"recorded");
+    let filler = disk.fill();
+    let mut refused = 0;
+    // The ledger may have some room of its own left in its files.
+    for n in 0..3_000 {
+        let status = gate.put(&format!("/full/{n}"), format!("{n}").as_bytes()).status;
+        assert!([201, 503, 507].contains(&status), "{status}");
+        if status != 201 {
+            refused += 1;
+            if refused == 20 {
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, 20, "a full disk never refused a write");
+    assert_eq!(gate.get("/before").body, b"recorded");
+    assert_eq!(gate.get("/metadata/timestamp.json").status, 200);
+    assert!(crate::matrix::fetch_with_tufgate(&gate, "before").is_ok(), "what is published stays whole");
+    let range = http::request(gate.addr, "GET", "/before", &[("Range", "bytes=0-3")], b"");
+    assert!([206, 507, 503].contains(&range.status), "{range:?}");
+    fs::remove_file(filler).unwrap();
+    until("the gate to heal", || gate.put("/after", b"healed").status == 201);
+    until("the signer to heal", || gate.status()["pending"] == 0);
+    assert!(crate::matrix::fetch_with_tufgate(&gate, "after").is_ok());
+    assert!(crate::matrix::fetch_with_tufgate(&gate, "full/0").is_ok(), "what was acknowledged is signed");
+}
+
+#[test]
+fn an_upstream_that_is_down_is_502_as_a_problem() {
+    let gate = Gate::start(&Setup::learning(format!("http://{}", free_addr())));
+    for response in [gate.get("/x"), gate.put("/x", b"x"), http::request(gate.addr, "GET", "/y/", &[], b"")] {
+        assert_eq!(response.status, 502, "{response:?}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert!(response.problem().is_some());
+    }
+    assert_eq!(gate.get("/metadata/timestamp.json").status, 200);
+}
+
+#[test]
+fn slow_and_oversized_requests_are_bounded() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()).gate("client_timeout = \"2s\"\n"));
+    let begun = Instant::now();
+    let mut slow = http::connect(gate.addr);
+    slow.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+    let response = http::read(slow, false);
+    assert!([0, 408].contains(&response.status), "{response:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let huge = format!("GET /x HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "a".repeat(2_000_000));
+    let response = http::raw(gate.addr, huge.as_bytes());
+    assert!(response.status == 0 || (400..500).contains(&response.status), "{}", response.status);
+    for malformed in ["GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET /x HTTP/1.1\r\nBad Header\r\n\r\n"] {
+        let response = http::raw(gate.addr, malformed.as_bytes());
+        assert!(response.status == 0 || (400..600).contains(&response.status), "{malformed:?}: {response:?}");
+    }
+    assert_eq!(gate.put("/fine", b"x").status, 201);
+}
+
+#[test]
+fn quickstart_once_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(binary()).args(["quickstart", "--once"]).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.lines().count() >= 7, "a line a step: {said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+}
+
+#[test]
+fn quickstart_starts_and_picks_up_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let addr = free_addr();
+    let mut fingerprints = Vec::new();
+    for round in 0..2 {
+        let mut child = Command::new(binary())
+            .args(["quickstart", "--listen", &addr.to_string()])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(fs::File::create(folder.path().join("said")).unwrap()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("quickstart to serve", || {
+            std::net::TcpStream::connect(addr).is_ok() && http::get(addr, "/metadata/timestamp.json").status == 200
+        });
+        if round == 0 {
+            let put = http::request(addr, "PUT", "/kept.txt", &[("Prefer", "wait=20")], b"kept");
+            assert_eq!(put.status, 201, "{put:?}");
+        } else {
+            assert_eq!(http::get(addr, "/kept.txt").body, b"kept");
+            assert_eq!(http::put(addr, "/kept.txt", b"other").status, 409);
+        }
+        fingerprints.push(tufgate::digest::Digest::of(fs::read(folder.path().join(".tufgate/1.root.json")).unwrap()));
+        until("its words", || fs::read_to_string(folder.path().join("said")).unwrap().contains("curl -T"));
+        let said = fs::read_to_string(folder.path().join("said")).unwrap();
+        assert!(said.contains(&fingerprints[0].to_string()) && said.contains("tufgate get"), "{said}");
+        signal("TERM", child.id());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(fingerprints[0], fingerprints[1]);
+}
+
+#[test]
+fn status_and_policy_explain_speak() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/a/b", b"1");
+    let status = gate.command(&["status", "--json"]);
+    assert!(status.status.success(), "{status:?}");
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["targets"], 1, "{status}");
+    let explain = gate.command(&["policy", "explain", "a/b"]);
+    let said = String::from_utf8_lossy(&explain.stdout).into_owned();
+    assert!(explain.status.success() && said.contains("immutable") && said.contains("**"), "{said}");
+}
+
+#[test]
+fn the_admin_listener_answers_and_checks_host() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/a", b"1");
+    assert_eq!(http::get(gate.admin, "/livez").status, 200);
+    assert_eq!(http::get(gate.admin, "/readyz").status, 200);
+    assert!(gate.metric("tufgate_observations_total") >= 1.0);
+    let foreign = http::raw(gate.admin, b"GET /status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert!((400..500).contains(&foreign.status), "{foreign:?}");
+}
