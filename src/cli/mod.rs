@@ -13,8 +13,9 @@ use crate::{
     server::StartError,
 };
 
+mod ceremony;
 mod drift;
-mod init;
+pub mod init;
 mod operator;
 mod quickstart;
 mod retract;
@@ -33,6 +34,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Drift(drift::Drift),
+    Init(ceremony::Init),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
     Serve(serve::Serve),
@@ -44,6 +46,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Drift(drift) => drift.run(),
+            Command::Init(init) => init.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
             Command::Serve(serve) => serve.run(),

@@ -8,13 +8,26 @@ use tokio::{
 };
 
 use super::*;
-use crate::cli::init;
+use crate::{
+    cli::init::{InitOptions, init},
+    clock::{Clock, SystemClock},
+    depot::fs::FsDepot,
+    ledger::sqlite::SqliteLedger,
+};
 
 /// A folder that `init` has been over, with every port 0; its upstream refuses connections.
-fn prepared() -> (tempfile::TempDir, Config) {
+async fn prepared() -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let config = configured(dir.path());
-    init::unencrypted(&config, &dir.path().join("1.root.json")).unwrap();
+    let options = InitOptions {
+        root_keys: 1,
+        root_threshold: 1,
+        root_dir: dir.path().join("root"),
+        passphrase: None,
+    };
+    SqliteLedger::open(&config.ledger).unwrap();
+    let depot = FsDepot::open(&config.depot).unwrap();
+    init(&config, &depot, &options, SystemClock.now()).await.unwrap();
     (dir, config)
 }
 
@@ -54,7 +67,7 @@ async fn refusal(config: Config) -> StartError {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_roles_in_one_process_start_publish_and_end_at_once() {
-    let (_dir, config) = prepared();
+    let (_dir, config) = prepared().await;
     let mut running = start(config, Roles::here(), Overrides::default()).await.unwrap();
     let (gate, admin) = (running.addr.unwrap(), running.admin_addr.unwrap());
     running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
@@ -74,7 +87,7 @@ async fn all_roles_in_one_process_start_publish_and_end_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_work_is_refused_with_its_exit_code() {
-    let (dir, config) = prepared();
+    let (dir, config) = prepared().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut busy = config.clone();
     busy.gate.listen = taken.local_addr().unwrap();
@@ -108,7 +121,7 @@ async fn what_cannot_work_is_refused_with_its_exit_code() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_finds_a_file_that_was_changed_or_lost() {
-    let (_dir, config) = prepared();
+    let (_dir, config) = prepared().await;
     check::check(&config).await.unwrap();
     let mut running = start(config.clone(), Roles::here(), Overrides::default()).await.unwrap();
     running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{artifacts, process::free_address};
 use crate::{
-    cli::{CliError, init},
+    cli::{CliError, ceremony, init::InitOptions},
     config::{Config, QuickstartTemplate, template},
     digest::Digest,
 };
@@ -48,11 +48,11 @@ pub struct Folder {
 
 impl Folder {
     /// Makes the folder when it is missing, else reads it.
-    pub fn open(wanted: &Wanted<'_>) -> Result<Self, CliError> {
+    pub async fn open(wanted: &Wanted<'_>) -> Result<Self, CliError> {
         let dir = wanted.dir;
         let fresh = !dir.join(CONFIG).exists();
         if fresh {
-            make(wanted)?;
+            make(wanted).await?;
         }
         let config = Config::load(dir.join(CONFIG))?;
         if let Some(upstream) = wanted.upstream.filter(|upstream| **upstream != config.upstream.url) {
@@ -85,7 +85,7 @@ impl Folder {
 }
 
 /// Makes it beside its place and renames it, so that a start that is interrupted leaves nothing half-made behind.
-fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
+async fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
     let dir = wanted.dir;
     let io = |error: io::Error| CliError::io(dir, &error);
     let parent = match dir.parent() {
@@ -112,7 +112,14 @@ fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
         admin,
     });
     fs::write(at.join(CONFIG), text).map_err(io)?;
-    init::unencrypted(&Config::load(at.join(CONFIG))?, &at.join(ROOT))?;
+    let options = InitOptions {
+        root_keys: 1,
+        root_threshold: 1,
+        root_dir: at.join("keys"),
+        passphrase: None,
+    };
+    let made = ceremony::perform(&Config::load(at.join(CONFIG))?, &options).await?;
+    fs::write(at.join(ROOT), &made.root).map_err(io)?;
     // `tempdir_in` made it with mode 0700; it holds keys.
     fs::rename(making.keep(), dir).map_err(io)
 }
@@ -124,38 +131,35 @@ mod tests {
 
     use super::*;
 
-    fn open(dir: &Path, upstream: Option<&Url>) -> Result<Folder, CliError> {
-        Folder::open(&Wanted {
-            dir,
-            listen: "127.0.0.1:8080".parse().unwrap(),
-            upstream,
-        })
+    async fn open(dir: &Path, upstream: Option<&Url>) -> Result<Folder, CliError> {
+        let listen = "127.0.0.1:8080".parse().unwrap();
+        Folder::open(&Wanted { dir, listen, upstream }).await
     }
 
-    #[test]
-    fn a_folder_is_made_once_and_taken_up_again() {
+    #[tokio::test]
+    async fn a_folder_is_made_once_and_taken_up_again() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("deep/.tufgate");
-        let first = open(&dir, None).unwrap();
+        let first = open(&dir, None).await.unwrap();
         assert!(first.fresh);
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         let (www, origin) = first.www().unwrap();
         assert!(www.join("hello.txt").exists());
-        let second = open(&dir, None).unwrap();
+        let second = open(&dir, None).await.unwrap();
         assert!(!second.fresh);
         assert_eq!((second.fingerprint, second.www().unwrap().1), (first.fingerprint, origin));
         assert_eq!(fs::read_dir(dir.parent().unwrap()).unwrap().count(), 1);
     }
 
-    #[test]
-    fn a_folder_of_another_upstream_or_of_other_things_is_left_alone() {
+    #[tokio::test]
+    async fn a_folder_of_another_upstream_or_of_other_things_is_left_alone() {
         let parent = tempfile::tempdir().unwrap();
         let (one, two) = (Url::parse("http://127.0.0.1:1/a").unwrap(), Url::parse("http://127.0.0.1:2/").unwrap());
         let dir = parent.path().join("gate");
-        let made = open(&dir, Some(&one)).unwrap();
+        let made = open(&dir, Some(&one)).await.unwrap();
         assert!(made.www().is_none());
-        assert_eq!(open(&dir, Some(&two)).err().unwrap().code, 2);
+        assert_eq!(open(&dir, Some(&two)).await.err().unwrap().code, 2);
         fs::write(parent.path().join("file"), "x").unwrap();
-        assert_eq!(open(parent.path(), None).err().unwrap().code, 2);
+        assert_eq!(open(parent.path(), None).await.err().unwrap().code, 2);
     }
 }

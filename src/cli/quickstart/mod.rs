@@ -21,7 +21,7 @@ use url::Url;
 use self::folder::{Folder, Wanted};
 use crate::{
     cli::{
-        CliError,
+        CliError, block_on,
         serve::{Ends, serve, this_program},
     },
     server::{Roles, SignerPlace},
@@ -53,11 +53,11 @@ impl Quickstart {
         }
         let listen = self.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let dir = self.dir.unwrap_or_else(|| PathBuf::from(".tufgate"));
-        let mut folder = Folder::open(&Wanted {
+        let mut folder = block_on(Folder::open(&Wanted {
             dir: &dir,
             listen,
             upstream: self.upstream.as_ref(),
-        })?;
+        }))??;
         if self.listen.is_some() {
             folder.config.gate.listen = listen;
         }

@@ -126,7 +126,8 @@ impl Trip {
             dir,
             listen,
             upstream: None,
-        })?;
+        })
+        .await?;
         let Some((www, addr)) = folder.www() else {
             let message = format!("`{}` has an upstream of its own; --once needs quickstart's", dir.display());
             return Err(CliError::usage(message));

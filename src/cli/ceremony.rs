@@ -1,0 +1,78 @@
+//! `tufgate init` as a command: the stores, the ceremony of `init.rs`, and what an operator should know afterwards.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, block_on,
+        init::{InitArgs, InitError, InitOptions, Initialised, init},
+        print_json,
+    },
+    clock::{Clock, SystemClock},
+    config::Config,
+    depot::fs::FsDepot,
+    ledger::sqlite::SqliteLedger,
+    server::StartError,
+};
+
+/// Make keys and the first root
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
+    config: PathBuf,
+    /// Number of bins; must be what `bins` under `[tuf]` says, since it is fixed from now on
+    #[arg(long, value_name = "N")]
+    bins: Option<u32>,
+    #[command(flatten)]
+    ceremony: InitArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Init {
+    /// Makes them.
+    pub fn run(self) -> Result<(), CliError> {
+        let config = Config::load(&self.config)?;
+        if let Some(bins) = self.bins.filter(|bins| *bins != config.tuf.bins) {
+            let message = format!("`--bins {bins}` differs from the configuration, which says {}", config.tuf.bins);
+            return Err(CliError::config(message).hint(format_args!("write `bins = {bins}` under `[tuf]`")));
+        }
+        let options = self.ceremony.options().map_err(failed)?;
+        let made = block_on(perform(&config, &options))??;
+        match self.json {
+            true => print_json(&json!({
+                "root_sha256": made.fingerprint,
+                "expires": made.expires,
+                "created": made.created.iter().map(|(path, encrypted)| json!({"path": path, "encrypted": encrypted})).collect::<Vec<_>>(),
+            })),
+            false => {
+                println!("{made}");
+                println!("next: take `{}` offline, then `tufgate serve`", options.root_dir.display());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Makes ledger and depot where they are missing, and performs the ceremony.
+pub async fn perform(config: &Config, options: &InitOptions) -> Result<Initialised, CliError> {
+    SqliteLedger::open(&config.ledger).map_err(StartError::from)?;
+    let depot = FsDepot::open(&config.depot).map_err(StartError::from)?;
+    init(config, &depot, options, SystemClock.now()).await.map_err(failed)
+}
+
+fn failed(error: InitError) -> CliError {
+    match error {
+        InitError::Depot(error) => StartError::from(error).into(),
+        InitError::Key(error) => StartError::from(error).into(),
+        InitError::NoTargetsKey | InitError::Passphrase(_) => CliError::config(error),
+        InitError::Threshold { .. } => CliError::usage(error),
+        InitError::Already(_) => CliError::failed(error).hint("to start anew, name another `depot` and `ledger`"),
+        _ => CliError::failed(error),
+    }
+}
