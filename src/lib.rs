@@ -4,6 +4,8 @@
 
 pub mod clock;
 pub mod digest;
+pub mod range;
+pub mod spool;
 
 pub mod target;
 

@@ -1,4 +1,4 @@
-//! What the integration tests run: the gate, real servers, and other people's clients.
+//! What the integration tests run the gate against: real servers, hostile ones, and other people's clients.
 #![allow(dead_code, reason = "every test target includes this module and uses a part of it")]
 #![allow(
     clippy::unwrap_used,
@@ -10,3 +10,4 @@ pub mod clients;
 pub mod gate;
 pub mod http;
 pub mod nginx;
+pub mod origin;

@@ -135,3 +135,6 @@ impl Admin {
         Ok(status)
     }
 }
+
+#[cfg(test)]
+mod tests;

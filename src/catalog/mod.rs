@@ -3,26 +3,25 @@
 //! The catalog reads the depot and the ledger's last publication, and writes neither. It checks no signature: it serves
 //! what the signer published, and clients verify. It never goes back to an older timestamp.
 
+mod current;
 pub mod document;
 pub mod name;
 pub mod respond;
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 
 use self::{
+    current::{Current, newest_root},
     document::{Class, Document},
     name::Wanted,
 };
 use crate::{
     depot::{Depot, DepotError, TIMESTAMP},
     ledger::{Ledger, LedgerError, Publication, Seq},
-    tuf::layout,
 };
 
 /// Bytes of versioned files, with their encodings, kept in memory beside those the current timestamp names.
@@ -86,24 +85,6 @@ pub struct Catalog {
     versioned: moka::sync::Cache<String, Arc<Document>>,
     published: watch::Sender<Published>,
     refreshing: Mutex<()>,
-}
-
-/// What one timestamp names.
-struct Current {
-    timestamp: Arc<Document>,
-    expires: Timestamp,
-    root: Option<NewestRoot>,
-    /// Snapshot, targets and delegators, by depot name.
-    pinned: HashMap<String, Arc<Document>>,
-    published: Published,
-    /// The ledger has confirmed `published.upto` for this very timestamp.
-    settled: bool,
-}
-
-#[derive(Clone)]
-struct NewestRoot {
-    version: u64,
-    alias: Arc<Document>,
 }
 
 impl Catalog {
@@ -216,9 +197,8 @@ impl Catalog {
             };
         };
         // Roots are published before the timestamps that need them, so they are looked for after the timestamp.
-        let root = self
-            .newest_root(old.as_deref().and_then(|old| old.root.clone()))
-            .await?;
+        let known = old.as_deref().and_then(|old| old.root.clone());
+        let root = newest_root(&*self.depot, known).await?;
         let same = old.as_deref().filter(|old| old.timestamp.body() == &bytes);
         let new_root =
             root.as_ref().map(|root| root.version) != old.as_deref().and_then(|old| Some(old.root.as_ref()?.version));
@@ -233,7 +213,7 @@ impl Catalog {
                 root,
                 ..*same
             },
-            None => self.load(bytes, root, old.as_deref()).await?,
+            None => Current::load(&*self.depot, bytes, root, old.as_deref()).await?,
         };
         let mut behind = false;
         if !next.settled
@@ -256,81 +236,6 @@ impl Catalog {
             behind,
         })
     }
-
-    /// Reads what a new timestamp names.
-    async fn load(
-        &self,
-        bytes: Bytes,
-        root: Option<NewestRoot>,
-        old: Option<&Current>,
-    ) -> Result<Current, CatalogError> {
-        let timestamp: Listing = read_listing(TIMESTAMP, &bytes)?;
-        let served = old.map_or(0, |old| old.published.timestamp);
-        if timestamp.version < served {
-            return Err(CatalogError::Rollback {
-                found: timestamp.version,
-                served,
-            });
-        }
-        let mut pinned = HashMap::new();
-        let snapshot_version = timestamp.version_of(TIMESTAMP, "snapshot.json")?;
-        let snapshot_name = layout::file("snapshot", snapshot_version);
-        let snapshot = self.pin(&mut pinned, old, snapshot_name.clone()).await?;
-        let snapshot: Listing = read_listing(&snapshot_name, snapshot.body())?;
-        let targets = snapshot.version_of(&snapshot_name, "targets.json")?;
-        self.pin(&mut pinned, old, layout::file("targets", targets)).await?;
-        // A flat layout has no delegator.
-        if let Ok(bins) = snapshot.version_of(&snapshot_name, "bins.json") {
-            self.pin(&mut pinned, old, layout::file("bins", bins)).await?;
-            self.pin(&mut pinned, old, layout::succinct_bins(bins)).await?;
-        }
-        if let Some(root) = &root {
-            let alias = Arc::new(root.alias.with_class(Class::Immutable));
-            pinned.insert(layout::file("root", root.version), alias);
-        }
-        Ok(Current {
-            timestamp: Arc::new(Document::prepare(bytes, Class::Moving).await),
-            expires: timestamp.expires,
-            root,
-            pinned,
-            published: Published {
-                snapshot: snapshot_version,
-                timestamp: timestamp.version,
-                upto: old.map_or(0, |old| old.published.upto),
-            },
-            settled: false,
-        })
-    }
-
-    /// Puts a file among those served from memory, taking it over from the last pointer where it is the same.
-    async fn pin(
-        &self,
-        pinned: &mut HashMap<String, Arc<Document>>,
-        old: Option<&Current>,
-        name: String,
-    ) -> Result<Arc<Document>, CatalogError> {
-        let document = match old.and_then(|old| old.pinned.get(&name)) {
-            Some(document) => document.clone(),
-            None => match self.depot.read(&name).await? {
-                Some(body) => Arc::new(Document::prepare(body, Class::Immutable).await),
-                None => return Err(CatalogError::Missing { name }),
-            },
-        };
-        pinned.insert(name, document.clone());
-        Ok(document)
-    }
-
-    /// Walks from the last known root to the newest.
-    async fn newest_root(&self, mut newest: Option<NewestRoot>) -> Result<Option<NewestRoot>, CatalogError> {
-        loop {
-            let version = newest.as_ref().map_or(0, |root| root.version) + 1;
-            let Some(body) = self.depot.read(&layout::file("root", version)).await? else {
-                return Ok(newest);
-            };
-            let alias = Arc::new(Document::prepare(body, Class::Moving).await);
-            newest = Some(NewestRoot { version, alias });
-        }
-    }
 }
 
 /// What one step of a refresh found.
@@ -339,45 +244,6 @@ struct Step {
     changed: bool,
     /// The ledger knows of a newer timestamp than was read.
     behind: bool,
-}
-
-/// The part of timestamp and snapshot that the catalog reads.
-#[derive(Deserialize)]
-struct Listing {
-    version: u64,
-    expires: Timestamp,
-    meta: HashMap<String, Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    version: u64,
-}
-
-impl Listing {
-    fn version_of(&self, name: &str, listed: &str) -> Result<u64, CatalogError> {
-        match self.meta.get(listed) {
-            Some(listed) => Ok(listed.version),
-            None => Err(CatalogError::Damaged {
-                name: name.to_owned(),
-                detail: format!("it does not list `{listed}`"),
-            }),
-        }
-    }
-}
-
-fn read_listing(name: &str, bytes: &[u8]) -> Result<Listing, CatalogError> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        signed: Listing,
-    }
-    match serde_json::from_slice(bytes) {
-        Ok(Envelope { signed }) => Ok(signed),
-        Err(error) => Err(CatalogError::Damaged {
-            name: name.to_owned(),
-            detail: error.to_string(),
-        }),
-    }
 }
 
 #[cfg(test)]

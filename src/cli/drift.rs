@@ -9,7 +9,7 @@ use crate::{
     cli::{CliError, block_on, operator, print_json},
     clock::{Clock, SystemClock},
     config::Config,
-    ledger::{self, Act, AuditLine},
+    ledger::{self, Act, AuditLine, Ledger},
     server::Store,
     target::TargetPath,
     upstream::{
@@ -129,9 +129,14 @@ impl Found {
     }
 
     async fn end(&self) -> Result<(), CliError> {
-        let ended = self.store.ledger.set_drift(&self.drift.path, None, &operator::who(), SystemClock.now());
-        ended.await.map_err(operator::failed)
+        end(&*self.store.ledger, &self.drift.path).await
     }
+}
+
+/// Marks a path whole.
+async fn end(ledger: &dyn Ledger, path: &TargetPath) -> Result<(), CliError> {
+    let ended = ledger.set_drift(path, None, &operator::who(), SystemClock.now()).await;
+    ended.map_err(operator::failed)
 }
 
 async fn accept(one: One) -> Result<(), CliError> {
@@ -173,8 +178,7 @@ async fn forget(one: One) -> Result<(), CliError> {
     let ledger = &*store.ledger;
     let seq = ledger.observe(operator::observation(&one.path, Act::Forget)).await.map_err(operator::failed)?;
     if entry.drift.is_some() {
-        let ended = ledger.set_drift(&one.path, None, &operator::who(), SystemClock.now());
-        ended.await.map_err(operator::failed)?;
+        end(ledger, &one.path).await?;
     }
     let outcome = operator::published(ledger, &config.signer.socket, seq).await?;
     one.report("forgot", outcome.snapshot(), &outcome.to_string())

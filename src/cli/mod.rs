@@ -9,11 +9,12 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::{
-    config::{Config, ConfigError},
+    config::ConfigError,
     server::StartError,
 };
 
 mod drift;
+mod init;
 mod operator;
 mod quickstart;
 mod retract;

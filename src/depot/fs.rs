@@ -17,7 +17,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
-use super::{Depot, DepotError, Stored, TIMESTAMP, check_delete, check_name, check_put};
+use super::{Depot, DepotError, Stored, TIMESTAMP, check_delete, check_name, check_put, network::network_file_system};
 
 /// Held shared while temporary files may stand, exclusively over a swap.
 const LOCK: &str = ".lock";
@@ -331,35 +331,6 @@ fn failed(name: &str, source: io::Error) -> DepotError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DepotError::Full { name },
         _ => DepotError::Io { name, source },
     }
-}
-
-/// The kind of network file system a folder lies on.
-#[cfg(target_os = "linux")]
-fn network_file_system(dir: &Path) -> io::Result<Option<&'static str>> {
-    // The type's width differs by architecture; the magic numbers are 32 bits.
-    Ok(network_magic(rustix::fs::statfs(dir)?.f_type as u32))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn network_file_system(_: &Path) -> io::Result<Option<&'static str>> {
-    Ok(None)
-}
-
-/// Magic numbers of statfs(2) and `linux/magic.h`.
-#[cfg(target_os = "linux")]
-fn network_magic(magic: u32) -> Option<&'static str> {
-    Some(match magic {
-        0x6969 => "NFS",
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
-        0x6573_5546 => "FUSE",
-        0x0102_1997 => "9P",
-        0x5346_414f | 0x6b41_4653 => "AFS",
-        0x00c3_6400 => "Ceph",
-        0x7375_7245 => "Coda",
-        0x0bd0_0bd0 => "Lustre",
-        0x786f_4256 => "a VirtualBox shared folder",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -116,15 +116,3 @@ fn a_full_disk_has_an_error_of_its_own() {
     let denied = failed("7.snapshot.json", io::Error::from(io::ErrorKind::PermissionDenied));
     assert!(matches!(denied, DepotError::Io { .. }));
 }
-
-#[cfg(target_os = "linux")]
-#[test]
-fn network_file_systems_are_known_by_their_magic() {
-    assert_eq!(network_magic(0x6969), Some("NFS"));
-    assert_eq!(network_magic(0xff53_4d42), Some("SMB"));
-    assert_eq!(network_magic(0x6573_5546), Some("FUSE"));
-    for local in [0xef53, 0x0102_1994, 0x9123_683e, 0x5846_5342, 0x794c_7630] {
-        assert_eq!(network_magic(local), None, "{local:#x}");
-    }
-    assert_eq!(network_file_system(Path::new("/proc")).unwrap(), None);
-}

@@ -2,6 +2,7 @@
 
 pub mod fs;
 pub mod memory;
+mod network;
 
 #[cfg(test)]
 mod conformance;

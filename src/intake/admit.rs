@@ -98,8 +98,8 @@ impl Intake {
             return Ok(Ok(()));
         };
         let totals = self.admission.totals.get_or_try_init(|| self.count_rules()).await?;
-        let place = self.policy().rules().iter().position(|other| std::ptr::eq(other, rule));
-        let Some(total) = place.and_then(|place| totals.get(place)) else {
+        let place = self.policy().position(path.as_str());
+        let Some(total) = place.and_then(|(place, _)| totals.get(place)) else {
             return Ok(Ok(()));
         };
         let taken = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
@@ -124,9 +124,8 @@ impl Intake {
         self.parts
             .ledger
             .each_target(&mut |target| {
-                let rule = policy.rule(target.path.as_str());
-                let place = rule.and_then(|rule| policy.rules().iter().position(|other| std::ptr::eq(other, rule)));
-                if let Some(total) = place.and_then(|place| totals.get_mut(place)) {
+                let place = policy.position(target.path.as_str());
+                if let Some(total) = place.and_then(|(place, _)| totals.get_mut(place)) {
                     *total += 1;
                 }
             })

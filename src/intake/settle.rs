@@ -14,7 +14,7 @@ use crate::{
     target::TargetPath,
     upstream::{
         UpstreamError,
-        neutral::{self, Neutral},
+        neutral::{self, Neutral, ProbeOutcome},
     },
 };
 
@@ -241,7 +241,10 @@ impl Intake {
 
     /// One pass; tells whether anything stays open.
     async fn settle_once(&self, tries: &mut HashMap<u64, u32>) -> Result<bool, LedgerError> {
-        while let Some(id) = self.unmarked().pop() {
+        loop {
+            // Popped in a statement of its own: the guard must not live across the await.
+            let next = self.unmarked().pop();
+            let Some(id) = next else { break };
             if let Err(error) = self.parts.ledger.doubt(id).await {
                 self.unmarked().push(id);
                 return Err(error);
@@ -345,20 +348,20 @@ impl Intake {
     /// Asks the upstream for names that cannot exist; while it answers any of them, fetches do not teach.
     pub async fn probe(&self) -> Result<(), UpstreamError> {
         let taught = self.policy().rules().iter().filter(|rule| rule.tracks() && rule.learn == Learn::Fetch);
-        let prefixes: Vec<String> = taught.map(Rule::literal_folder).collect();
+        let prefixes: Vec<String> = taught.map(|rule| rule.literal_folder().to_owned()).collect();
         if prefixes.is_empty() {
             return Ok(());
         }
         let outcome = neutral::probe(self.parts.upstream.as_ref(), &prefixes).await?;
-        let wildcard = outcome.wildcard();
-        if let Some(path) = &wildcard {
+        let honest = outcome == ProbeOutcome::Honest;
+        if let ProbeOutcome::Wildcard { path, status } = outcome {
             tracing::error!(
-                upstream.path = %path,
+                upstream.path = %path, upstream.status = status.as_u16(),
                 "the upstream answers names that cannot exist: fetches do not teach while it does"
             );
         }
-        self.parts.metrics.learning_disabled.set(i64::from(wildcard.is_some()));
-        self.learning.store(wildcard.is_none(), Ordering::Relaxed);
+        self.parts.metrics.learning_disabled.set(i64::from(!honest));
+        self.learning.store(honest, Ordering::Relaxed);
         Ok(())
     }
 }

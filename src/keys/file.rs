@@ -109,6 +109,22 @@ impl FileKey {
         })
     }
 
+    /// Opens a configured key, or creates it where no file stands; whether it did.
+    pub fn open_or_create(file: &KeyFile) -> Result<(Self, bool), KeyError> {
+        match Self::open(file) {
+            Err(KeyError::File { source, .. }) if missing(&file.path, &source) => {
+                let passphrase = file
+                    .passphrase
+                    .as_ref()
+                    .map(|source| passphrase(source, &file.path))
+                    .transpose()?;
+                let key = Self::create(&file.path, passphrase.as_ref().map(|text| text.as_str()))?;
+                Ok((key, true))
+            }
+            opened => opened.map(|key| (key, false)),
+        }
+    }
+
     /// The file it came from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -145,6 +161,11 @@ fn seal(plain: &SecretDocument, passphrase: &str) -> Result<SecretDocument, KeyE
 
 fn sealing(error: impl fmt::Display) -> KeyError {
     KeyError::Sign(format!("a new key could not be made: {error}"))
+}
+
+/// Whether it is the key that is missing, and not its passphrase file.
+fn missing(path: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && !path.exists()
 }
 
 fn failed(path: &Path, source: io::Error) -> KeyError {

@@ -102,6 +102,14 @@ impl Rule {
         matches!(self.kind, Kind::Immutable | Kind::Track)
     }
 
+    /// The folder that every path under this rule is in: the glob's segments before its first wildcard, without slashes
+    /// at the ends; empty for the root.
+    pub fn literal_folder(&self) -> &str {
+        let literal = self.path.find(['*', '?', '[', '{', '\\']).unwrap_or(self.path.len());
+        let folder = self.path.get(..literal).and_then(|text| text.rfind('/')).unwrap_or(0);
+        self.path.get(..folder).unwrap_or_default()
+    }
+
     /// Whether other bytes may follow (`track`).
     pub fn superseding(&self) -> bool {
         self.kind == Kind::Track

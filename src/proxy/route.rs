@@ -5,8 +5,8 @@ use http::Method;
 use super::problem::Problem;
 use crate::{
     digest::Digest,
-    policy::{Policy, Rule},
-    target::{Name, TargetPath, name_of_bytes, split_target},
+    policy::{Admission, Policy, Rule},
+    target::{TargetPath, split_target},
 };
 
 /// What to do with a request.
@@ -78,27 +78,25 @@ pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, tar
             )),
         };
     }
-    let reading = matches!(*method, Method::GET | Method::HEAD);
-    match name_of_bytes(path) {
-        Name::Index => Route::Pass,
-        Name::None(why) if policy.tracks_prefix(path) => Route::Refuse(Problem::name(why)),
-        Name::None(_) => Route::Pass,
-        Name::Hashed { readings, .. } if reading => {
-            let names: Vec<_> = readings
-                .into_iter()
-                .filter_map(|(path, digest)| Some((tracked(policy, path)?, Some(digest))))
-                .collect();
-            match names.is_empty() {
+    match policy.admit(path) {
+        Admission::Index | Admission::Unnamed(_) | Admission::Untracked { .. } => Route::Pass,
+        Admission::Refused(why) => Route::Refuse(Problem::name(why)),
+        Admission::Tracked { path, rule } => by_method(method, Tracked { path, rule }, query),
+        Admission::Hashed { readings, .. } => {
+            let tracked = |(path, digest): (TargetPath, Digest)| {
+                let rule = policy.tracked(path.as_str())?;
+                Some((Tracked { path, rule }, Some(digest)))
+            };
+            let names: Vec<_> = readings.into_iter().filter_map(tracked).collect();
+            // Never recorded under such a name; a change to it cannot be a change to a target.
+            match names.is_empty() || !matches!(*method, Method::GET | Method::HEAD) {
                 true => Route::Pass,
-                false => Route::Read(Read { names, query: text(query) }),
+                false => Route::Read(Read {
+                    names,
+                    query: text(query),
+                }),
             }
         }
-        // Never recorded under such a name; a change to it cannot be a change to a target.
-        Name::Hashed { .. } => Route::Pass,
-        Name::Canonical(path) => match tracked(policy, path) {
-            None => Route::Pass,
-            Some(tracked) => by_method(method, tracked, query),
-        },
     }
 }
 
@@ -122,11 +120,6 @@ fn by_method<'a>(method: &Method, tracked: Tracked<'a>, query: Option<&[u8]>) ->
         "PUT" | "DELETE" | "PATCH" => Route::Change(tracked),
         _ => Route::Pass,
     }
-}
-
-fn tracked(policy: &Policy, path: TargetPath) -> Option<Tracked<'_>> {
-    let rule = policy.tracked(path.as_str())?;
-    Some(Tracked { path, rule })
 }
 
 /// The rest of a path below the metadata prefix, in any spelling that decodes to it: nothing below it is ever proxied.

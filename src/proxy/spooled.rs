@@ -1,6 +1,7 @@
 //! Ranges of recorded paths: cut from verified bytes only. The artifact is read whole into the spool, verified, then the
 //! range is answered from there; larger than the spool takes: 200, whole, tapped.
 
+use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::proxy::Session;
 
@@ -14,13 +15,9 @@ use super::{
 use crate::{
     policy::OnDrift,
     range::{self, Ranges},
-    spool::{SpoolError, SpoolFile},
-    upstream::Answer,
+    spool::{SpoolError, Spooled},
+    upstream::{Answer, Body},
 };
-use futures_util::StreamExt;
-
-/// Bytes read back from the spool at once.
-const PIECE: usize = 256 * 1024;
 
 impl Gate {
     /// GET or HEAD with `Range` of a recorded path.
@@ -35,20 +32,18 @@ impl Gate {
         if recorded.standing.drift.is_some() && recorded.rule.on_drift == OnDrift::Report {
             return self.serve_recorded(session, recorded).await;
         }
-        let (start, end) = match range::parse(text, length) {
+        let asked = match range::parse(text, length) {
             Ranges::Whole => return self.serve_recorded(session, recorded).await,
             Ranges::Unsatisfiable => {
                 let mut head = Head::new(StatusCode::RANGE_NOT_SATISFIABLE)?;
-                head.set(header::CONTENT_RANGE, format!("bytes */{length}"))?;
+                head.set(header::CONTENT_RANGE, range::unsatisfied_range(length))?;
                 return Ok(head.write(session, Frame::Length(0), true).await?);
             }
-            Ranges::Single(start, end) => (start, end),
+            Ranges::Single(asked) => asked,
         };
-        let mut file = match self.parts().spool.reserve(length) {
-            Ok(file) => file,
-            Err(SpoolError::TooLarge { .. }) => return self.serve_recorded(session, recorded).await,
-            Err(error) => return Err(spool_problem(&error).into()),
-        };
+        if length > self.config().gate.spool_max_object {
+            return self.serve_recorded(session, recorded).await;
+        }
         if recorded.standing.drift.is_some() {
             self.intake().recheck(&recorded.path);
         }
@@ -58,40 +53,31 @@ impl Gate {
         };
         self.judge_head(recorded, &answer, false)?;
         let Answer { headers: upstream, body, .. } = answer;
-        self.fill(recorded, &mut file, body).await?;
+        let copy = self.verified_copy(recorded, body).await?;
         let whole = !if_range_holds(&headers, &upstream);
-        let (start, end) = if whole { (0, length.saturating_sub(1)) } else { (start, end) };
+        let part = if whole { 0..length } else { asked };
         let status = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
         let mut head = Head::upstream(status, &upstream)?;
         recorded.mark(&mut head)?;
         head.set(header::ACCEPT_RANGES, "bytes")?;
         if !whole {
-            head.set(header::CONTENT_RANGE, format!("bytes {start}-{end}/{length}"))?;
+            head.set(header::CONTENT_RANGE, range::content_range(&part, length))?;
         }
-        head.write(session, Frame::Length(end + 1 - start), false).await?;
-        let mut at = start;
-        while at <= end {
-            let want = usize::try_from(end + 1 - at).unwrap_or(PIECE).min(PIECE);
-            let piece = file.read(at, want).await.map_err(|error| Cut::Midway(error.to_string()))?;
-            if piece.is_empty() {
-                return Err(Cut::Midway("the spooled copy ended early".to_owned()));
-            }
-            at += piece.len() as u64;
-            send(session, piece).await?;
+        head.write(session, Frame::Length(part.end - part.start), part.is_empty()).await?;
+        let mut pieces = std::pin::pin!(copy.read(part));
+        while let Some(piece) = pieces.next().await {
+            send(session, piece.map_err(|error| Cut::Midway(error.to_string()))?).await?;
         }
         Ok(session.write_response_body(None, true).await?)
     }
 
     /// Reads the artifact whole and verifies it.
-    async fn fill(
-        &self,
-        recorded: &Recorded<'_>,
-        file: &mut SpoolFile,
-        mut body: crate::upstream::Body,
-    ) -> Result<(), Problem> {
+    async fn verified_copy(&self, recorded: &Recorded<'_>, mut body: Body) -> Result<Spooled, Problem> {
+        let length = recorded.target.length;
+        let mut file = self.parts().spool.reserve(length).await.map_err(|error| spool_problem(&error))?;
         let mut tap = Tap::verifying(Expected {
             digest: recorded.target.digest,
-            length: recorded.target.length,
+            length,
         });
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(Problem::from)?;
@@ -99,7 +85,7 @@ impl Gate {
             file.write(chunk).await.map_err(|error| spool_problem(&error))?;
         }
         tap.finish().map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
-        Ok(())
+        file.finish().map_err(|error| spool_problem(&error))
     }
 }
 

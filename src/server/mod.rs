@@ -31,10 +31,9 @@ use crate::{
     intake::{self, Intake},
     proxy::{Gate, GateParts},
     server::{
-        child::SignerProgram, listen::Bound, parts::Shared, roles::Keeper, stop::Stops, supervise::Supervisor,
+        child::SignerProgram, listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor,
     },
     spool::Spool,
-    telemetry::Metrics,
     upstream::{Ask, Upstream, neutral::Reader},
 };
 

@@ -6,10 +6,11 @@ use super::*;
 use crate::policy::Kind;
 
 fn policy(rules: &[(&str, Kind, Learn, Option<u64>)]) -> Policy {
-    let rules = rules.iter().map(|(glob, kind, learn, max)| Rule {
-        learn: *learn,
-        max_targets: *max,
-        ..Rule::new(glob, *kind).unwrap()
+    let rules = rules.iter().map(|(glob, kind, learn, max)| {
+        let mut rule = Rule::new(glob, *kind).unwrap();
+        rule.learn = *learn;
+        rule.max_targets = *max;
+        rule
     });
     Policy::new(rules.collect())
 }

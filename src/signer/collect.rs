@@ -92,3 +92,85 @@ fn superseded(version: u64, role: &str, written: &BTreeMap<u64, Timestamp>, stat
     let (_, successor) = written.range(version.max(ceiling) + 1..).next()?;
     Some((*successor).max(state.since))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::Fence,
+        signer::shape::Shape,
+        tuf::{build::Meta, layout::Generation},
+    };
+
+    const GRACE: Duration = Duration::from_secs(86_400);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap_or_default()
+    }
+
+    /// What is deleted at `now` of `bins4-0` with these versions and the times they were written. The state was read at
+    /// 1,000 when `baseline` was listed and `ceiling` the highest file; now `listed` is.
+    fn deleted(written: &[(u64, i64)], (baseline, ceiling): (u64, u64), listed: u64, now: i64) -> Vec<u64> {
+        let role = "bins4-0".to_owned();
+        let state = State {
+            fence: Fence(1),
+            shape: Generation::of(16).map_or(Shape::Flat, Shape::Bins),
+            timestamp: None,
+            stamp: 1,
+            snapshot: None,
+            roles: BTreeMap::from([(role.clone(), Meta::version(listed))]),
+            expires: HashMap::new(),
+            next_due: at(0),
+            upto: 0,
+            quota: HashMap::new(),
+            baseline: HashMap::from([(role.clone(), (baseline, ceiling))]),
+            since: at(1_000),
+        };
+        let files: Vec<_> = written
+            .iter()
+            .map(|(version, second)| Stored {
+                name: layout::file(&role, *version),
+                length: 1,
+                modified: at(*second),
+            })
+            .collect();
+        let gone = expired(&files, &state, GRACE, at(now));
+        gone.iter()
+            .filter_map(|name| layout::versioned(name))
+            .map(|(version, _)| version)
+            .collect()
+    }
+
+    #[test]
+    fn the_grace_counts_from_what_took_its_place() {
+        let written = [(1, 0), (2, 500), (3, 5_000), (4, 90_000)];
+        assert!(deleted(&written, (2, 2), 4, 86_000).is_empty());
+        assert_eq!(
+            deleted(&written, (2, 2), 4, 87_000),
+            [1],
+            "superseded by what was listed at the start"
+        );
+        assert_eq!(deleted(&written, (2, 2), 4, 91_400), [1, 2]);
+        assert_eq!(deleted(&written, (2, 2), 4, 176_400), [1, 2, 3]);
+        assert_eq!(
+            deleted(&written, (2, 2), 4, i64::from(i32::MAX)),
+            [1, 2, 3],
+            "the listed one stays"
+        );
+    }
+
+    #[test]
+    fn a_leftover_does_not_shorten_the_grace_of_what_was_listed() {
+        // 6 was written before a crash; 7 took the place of 5 a day and more after the state was read.
+        let written = [(5, 0), (6, 10), (7, 100_000)];
+        assert_eq!(deleted(&written, (5, 6), 7, 100_001), [6]);
+        assert_eq!(deleted(&written, (5, 6), 7, 100_000 + 86_400), [5, 6]);
+    }
+
+    #[test]
+    fn leftovers_ahead_of_the_list_go_too() {
+        let written = [(5, 0), (6, 2_000)];
+        assert!(deleted(&written, (5, 5), 5, 88_399).is_empty());
+        assert_eq!(deleted(&written, (5, 5), 5, 88_400), [6]);
+    }
+}

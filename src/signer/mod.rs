@@ -16,8 +16,8 @@ mod state;
 mod steady;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests;
+#[expect(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,9 +1,19 @@
 //! The gate's own requests upstream: neutral reads, and clients' reads of tracked paths reduced to what the gate could
 //! have written itself. Uploads and untracked traffic go through the proxy, never through here.
 
+mod connect;
+mod framing;
 pub mod http;
+pub mod judge;
 pub mod memory;
 pub mod neutral;
+mod pool;
+mod redirect;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod wire;
 
 use std::pin::Pin;
 
@@ -25,7 +35,7 @@ pub struct Ask {
     pub identity: bool,
 }
 
-/// How an answer's end is known (RFC 9112 section 6.3).
+/// How an answer's end is known (RFC 9112 section 6.3); of a HEAD's answer, how the GET's would be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Framing {
     /// Chunked coding: its end is proven.

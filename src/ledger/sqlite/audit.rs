@@ -27,9 +27,9 @@ pub(super) fn append(conn: &Connection, lines: &[AuditLine]) -> Result<(), Fault
     let mut newest = conn.prepare_cached("SELECT link FROM audit ORDER BY number DESC LIMIT 1")?;
     let newest: Option<[u8; 32]> = newest.query_row([], |row| row.get(0)).optional()?;
     let mut before = newest.map_or(START, Digest);
-    let mut number = row::next(conn, "audit")?;
+    let next = row::next(conn, "audit")?;
     let mut insert = conn.prepare_cached("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)")?;
-    for line in lines {
+    for (number, line) in (next..).zip(lines) {
         before = chained(&before, number, line);
         insert.execute(params![
             number.cast_signed(),
@@ -40,7 +40,6 @@ pub(super) fn append(conn: &Connection, lines: &[AuditLine]) -> Result<(), Fault
             line.detail,
             before.0
         ])?;
-        number += 1;
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ impl Writer {
         answer.await.map_err(|_| ended())?
     }
 
-    /// Commits so far that wrote something.
+    /// Commits so far with at least one operation that succeeded.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }

@@ -52,8 +52,7 @@ async fn die_at(n: usize, after: bool, first: bool) -> bool {
     let mut heir = world.faulty("b", &fuse, &watch);
     world.settle(&mut heir).await;
     let view = world.view().await;
-    let expected: &[&str] = if first { &["new", "old"] } else { &["new", "old"] };
-    assert_eq!(view.paths(), expected, "after death at call {n}");
+    assert_eq!(view.paths(), ["new", "old"], "after death at call {n}");
     assert_eq!(world.ledger.counts().await.unwrap(), (2, 0));
     let listed: u64 = world.ledger.publication().await.unwrap().unwrap().snapshot;
     assert_eq!(listed, view.snapshot);

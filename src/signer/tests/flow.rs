@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     config::Layout,
+    keys::memory::MemoryKey,
     ledger::Act,
     policy::{Kind, Policy, Rule},
-    tuf::layout,
+    tuf::{build, layout},
 };
 
 fn published(turn: Turn) -> u64 {
@@ -227,6 +228,29 @@ async fn keys_the_root_does_not_list_are_not_used() {
 }
 
 #[tokio::test]
+async fn targets_signed_offline_are_taken_up() {
+    let world = World::changed(|config| config.keys.targets = None).await;
+    assert!(matches!(world.signer("a").turn().await, Err(SignerError::NoTargets)));
+    let offline = Arc::new(MemoryKey::from_seed(3));
+    let sign = async |version, key: Arc<MemoryKey>| {
+        let below = build::to_bins(world.keys.snapshot.key_id(), world.keys.snapshot.public());
+        let body = move || build::targets(version, Timestamp::MAX, Some(&below), []);
+        let file = (layout::file("targets", version), seal::seal(key, body).await.unwrap());
+        world.depot.put_all(vec![file]).await.unwrap();
+    };
+    sign(1, offline.clone()).await;
+    let mut signer = world.signer("a");
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.roles["targets"], 1);
+    sign(2, offline).await;
+    world.settle(&mut world.signer("a")).await;
+    assert_eq!(world.view().await.roles["targets"], 2);
+    sign(3, Arc::new(MemoryKey::from_seed(9))).await;
+    let forged = world.signer("a").turn().await;
+    assert!(matches!(forged, Err(SignerError::Damaged { name, .. }) if name == "3.targets.json"));
+}
+
+#[tokio::test]
 async fn another_number_of_bins_is_refused() {
     let mut world = World::new().await;
     world.settle(&mut world.signer("a")).await;
@@ -259,10 +283,9 @@ async fn flat_metadata_has_one_targets_file_of_a_thousand() {
 #[tokio::test]
 async fn limits_of_rules_hold_across_bins_and_restarts() {
     let world = World::changed(|config| {
-        config.policy = Policy::new(vec![Rule {
-            max_targets: Some(3),
-            ..Rule::new("few/**", Kind::Immutable).unwrap()
-        }]);
+        let mut few = Rule::new("few/**", Kind::Immutable).unwrap();
+        few.max_targets = Some(3);
+        config.policy = Policy::new(vec![few]);
     })
     .await;
     for number in 0..4 {

@@ -5,4 +5,4 @@ mod faulty;
 mod flow;
 mod world;
 
-pub(super) use self::world::tuf;
+pub(crate) use self::world::{config, tuf};

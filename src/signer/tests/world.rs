@@ -31,10 +31,10 @@ use crate::{
     },
 };
 
-pub(in crate::signer) const DAY: u64 = 86_400;
+pub(super) const DAY: u64 = 86_400;
 
 /// The defaults of `[tuf]`.
-pub(in crate::signer) fn tuf() -> Tuf {
+pub(crate) fn tuf() -> Tuf {
     let days = |days| Duration::from_secs(days * DAY);
     Tuf {
         layout: Layout::Bins,
@@ -49,13 +49,15 @@ pub(in crate::signer) fn tuf() -> Tuf {
     }
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let key = || KeyFile {
         path: PathBuf::new(),
         passphrase: None,
     };
     let listen = "127.0.0.1:0".parse().unwrap();
     let second = Duration::from_secs(1);
+    let mut everything = Rule::new("**", Kind::Immutable).unwrap();
+    everything.learn = Learn::Fetch;
     Config {
         file: PathBuf::new(),
         gate: Gate {
@@ -99,10 +101,7 @@ fn config() -> Config {
             targets: Some(key()),
         },
         admin: Admin { listen: None },
-        policy: Policy::new(vec![Rule {
-            learn: Learn::Fetch,
-            ..Rule::new("**", Kind::Immutable).unwrap()
-        }]),
+        policy: Policy::new(vec![everything]),
         log: Log {
             filter: String::new(),
             json: false,

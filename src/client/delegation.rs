@@ -1,0 +1,226 @@
+//! Which delegated roles may speak for a target path, in order (TUF spec 4.5, 5.6.7; TAP 15). Pure.
+
+use crate::{
+    digest::Digest,
+    target::bin_of,
+    tuf::{
+        schema::{DelegatedRole, Delegations, SuccinctRoles},
+        verify::{Keys, VerifyError},
+    },
+};
+
+/// A role to ask next.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// Its name.
+    pub name: String,
+    /// Who must have signed it.
+    pub keys: Keys,
+    /// Nobody after it is asked.
+    pub terminating: bool,
+}
+
+/// The roles that `delegations` lets speak for `path`, in order of priority, up to the first terminating one.
+pub fn roles_for(delegations: &Delegations, path: &str) -> Result<Vec<Next>, VerifyError> {
+    let unusable = |detail: &str| {
+        Err(VerifyError::Malformed {
+            expected: "delegations".to_owned(),
+            detail: detail.to_owned(),
+        })
+    };
+    let id = Digest::of(path);
+    match (&delegations.roles, &delegations.succinct_roles) {
+        (Some(_), Some(_)) => unusable("both `roles` and `succinct_roles`"),
+        (None, None) => unusable("neither `roles` nor `succinct_roles`"),
+        (None, Some(bins)) if !(1..=32).contains(&bins.bit_length) => unusable("`bit_length` is not 1 to 32"),
+        (None, Some(bins)) => Ok(vec![Next {
+            name: bin_name(bins, &id),
+            keys: Keys::of_bins(delegations, bins)?,
+            // Exactly one bin speaks for a path, so there is nobody after it.
+            terminating: true,
+        }]),
+        (Some(roles), None) => {
+            let mut next = Vec::new();
+            for role in roles {
+                if role.paths.is_some() == role.path_hash_prefixes.is_some() {
+                    return unusable("a role needs one of `paths` and `path_hash_prefixes`");
+                }
+                if !speaks_for(role, path, &id) {
+                    continue;
+                }
+                if matches!(&*role.name, "root" | "timestamp" | "snapshot" | "targets") {
+                    return unusable("a delegated role has the name of a top-level role");
+                }
+                next.push(Next {
+                    name: role.name.clone(),
+                    keys: Keys::of_role(delegations, role)?,
+                    terminating: role.terminating,
+                });
+                if role.terminating {
+                    break;
+                }
+            }
+            Ok(next)
+        }
+    }
+}
+
+fn speaks_for(role: &DelegatedRole, path: &str, id: &Digest) -> bool {
+    if let Some(prefixes) = &role.path_hash_prefixes {
+        let hex = id.to_string();
+        return prefixes.iter().any(|prefix| hex.starts_with(prefix));
+    }
+    role.paths.iter().flatten().any(|pattern| matches(pattern, path))
+}
+
+/// `PREFIX-HEX`, as wide as the last bin's number.
+fn bin_name(bins: &SuccinctRoles, id: &Digest) -> String {
+    let width = usize::from(bins.bit_length.div_ceil(4));
+    format!("{}-{:0width$x}", bins.name_prefix, bin_of(id, bins.bit_length))
+}
+
+/// PATHPATTERN: `*` and `?` stop at `/`, everything else is itself.
+fn matches(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let path: Vec<char> = path.chars().collect();
+    let (mut p, mut at) = (0, 0);
+    // Where to go on when the characters after the last `*` do not fit: that `*` then takes one more.
+    let mut retry = None;
+    while at < path.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                p += 1;
+                retry = Some((p, at));
+                continue;
+            }
+            Some('?') if path[at] != '/' => {
+                (p, at) = (p + 1, at + 1);
+                continue;
+            }
+            Some(same) if *same == path[at] && *same != '?' => {
+                (p, at) = (p + 1, at + 1);
+                continue;
+            }
+            _ => {}
+        }
+        match retry {
+            Some((after, taken)) if path[taken] != '/' => {
+                retry = Some((after, taken + 1));
+                (p, at) = (after, taken + 1);
+            }
+            _ => return false,
+        }
+    }
+    pattern[p..].iter().all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tuf::{
+        layout::Generation,
+        verify::testing::{id as key_id, key, keys},
+    };
+
+    #[test]
+    fn patterns_stop_at_slashes() {
+        for (pattern, path, fits) in [
+            ("*", "a", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("a/*.txt", "a/b.txt", true),
+            ("a/*.txt", "a/b/c.txt", false),
+            ("a/?.txt", "a/b.txt", true),
+            ("a?b", "a/b", false),
+            ("a/*", "a/", true),
+            ("*a*b", "xaxbxb", true),
+            ("*a*b", "xaxbx", false),
+            ("a*/b*", "axx/bxx", true),
+            ("a*/b", "a/x/b", false),
+            ("", "", true),
+            ("", "a", false),
+            ("**", "a/b", false),
+            ("é?", "éü", true),
+            ("[a]", "a", false),
+            ("a", "A", false),
+        ] {
+            assert_eq!(matches(pattern, path), fits, "{pattern} {path}");
+        }
+    }
+
+    fn delegations(rest: Value) -> Delegations {
+        let mut all = json!({"keys": keys(&[&key(1)])});
+        all.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    fn role(name: &str, terminating: bool, what: &str, patterns: &[&str]) -> Value {
+        json!({"name": name, "keyids": [key_id(&key(1))], "threshold": 1, "terminating": terminating, what: patterns})
+    }
+
+    fn names(delegations: &Delegations, path: &str) -> Vec<String> {
+        roles_for(delegations, path)
+            .unwrap()
+            .into_iter()
+            .map(|next| next.name)
+            .collect()
+    }
+
+    #[test]
+    fn roles_come_in_order_up_to_a_terminating_one() {
+        let roles = delegations(json!({"roles": [
+            role("a", false, "paths", &["x/*", "y"]), role("b", false, "paths", &["z"]), role("c", true, "paths", &["x/1"]),
+            role("d", false, "path_hash_prefixes", &[""]),
+        ]}));
+        assert_eq!(names(&roles, "x/1"), ["a", "c"]);
+        assert_eq!(names(&roles, "x/2"), ["a", "d"]);
+        assert_eq!(names(&roles, "q"), ["d"]);
+    }
+
+    #[test]
+    fn delegations_that_contradict_themselves_are_refused() {
+        let bins = json!({"keyids": [], "threshold": 1, "bit_length": 4, "name_prefix": "b"});
+        for bad in [
+            json!({}),
+            json!({"roles": [], "succinct_roles": bins}),
+            json!({"succinct_roles": {"keyids": [], "threshold": 1, "bit_length": 0, "name_prefix": "b"}}),
+            json!({"succinct_roles": {"keyids": [], "threshold": 1, "bit_length": 33, "name_prefix": "b"}}),
+            json!({"roles": [{"name": "a", "keyids": [], "threshold": 1, "terminating": false}]}),
+            json!({"roles": [role("timestamp", false, "paths", &["*"])]}),
+        ] {
+            assert!(roles_for(&delegations(bad.clone()), "x").is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_views_name_the_same_bin(path in ".{1,40}", bits in 1..=8_u8) {
+            let generation = Generation::of(1 << bits).unwrap();
+            let bins = json!({
+                "keyids": [key_id(&key(1))], "threshold": 1, "bit_length": bits, "name_prefix": generation.prefix(),
+            });
+            let prefixed: Vec<_> = (0..generation.count())
+                .map(|bin| {
+                    let prefixes = generation.hash_prefixes(bin);
+                    let prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
+                    role(&generation.name(bin), true, "path_hash_prefixes", &prefixes)
+                })
+                .collect();
+            let succinct = names(&delegations(json!({"succinct_roles": bins})), &path);
+            prop_assert_eq!(names(&delegations(json!({"roles": prefixed})), &path), succinct);
+        }
+
+        #[test]
+        fn a_star_never_takes_a_slash(pattern in "[a*?/]{0,8}", path in "[ab/]{0,10}") {
+            if matches(&pattern, &path) {
+                let slashes = |text: &str| text.matches('/').count();
+                prop_assert_eq!(slashes(&pattern), slashes(&path));
+            }
+        }
+    }
+}

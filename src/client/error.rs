@@ -1,0 +1,89 @@
+//! Why an update or a download failed, in words that name the attack it looks like (TUF spec 1.5.2).
+
+use std::{fmt, io, path::PathBuf};
+
+use super::fetch::FetchError;
+
+/// The attacks that the checks of the client workflow are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attack {
+    /// Content that its role's keys did not sign.
+    ArbitrarySoftware,
+    /// More bytes than expected.
+    EndlessData,
+    /// Old metadata kept in place until it expires.
+    Freeze,
+    /// Files that were never published together.
+    MixAndMatch,
+    /// An older version in place of a newer.
+    Rollback,
+}
+
+impl fmt::Display for Attack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ArbitrarySoftware => "arbitrary software",
+            Self::EndlessData => "endless data",
+            Self::Freeze => "freeze",
+            Self::MixAndMatch => "mix-and-match",
+            Self::Rollback => "rollback",
+        })
+    }
+}
+
+/// A failed update or download. Nothing is written to the output or to the store by what failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A URL that cannot be used.
+    #[error("`{url}` cannot be used: {why}")]
+    Url {
+        /// As given.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// No answer, or one that is not it.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Content that must not be trusted.
+    #[error("`{name}` is refused: {why}; this looks like {} attack", article(.attack))]
+    Refused {
+        /// The file or target.
+        name: String,
+        /// Which check failed.
+        why: String,
+        /// What such content is for.
+        attack: Attack,
+    },
+    /// The trusted root cannot be found or read.
+    #[error("there is no root to trust: {0}")]
+    NoRoot(String),
+    /// The metadata does not list the target.
+    #[error("no role that may speak for `{0}` lists it")]
+    NotFound(String),
+    /// A local file cannot be read or written.
+    #[error("`{}`: {source}", .path.display())]
+    Local {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn article(attack: &Attack) -> String {
+    match attack {
+        Attack::ArbitrarySoftware | Attack::EndlessData => format!("an {attack}"),
+        _ => format!("a {attack}"),
+    }
+}
+
+/// Refuses a file.
+pub(super) fn refused(name: impl Into<String>, attack: Attack, why: impl fmt::Display) -> ClientError {
+    ClientError::Refused {
+        name: name.into(),
+        why: why.to_string(),
+        attack,
+    }
+}

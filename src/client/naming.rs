@@ -1,0 +1,205 @@
+//! URLs of metadata files and targets.
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use super::error::ClientError;
+use crate::digest::Digest;
+
+/// The name under which a target is asked for when the repository has consistent snapshots.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TargetNaming {
+    /// `dir/name`: as published.
+    Bare,
+    /// `H.dir/name`: as tough asks.
+    HashedFolder,
+    /// `dir/H.name`: as the specification says (TUF spec 6.2) and most clients ask.
+    #[default]
+    HashedName,
+}
+
+/// What python-tuf's HTTP stack encodes in a target's path, and `?` and `#`, which would end the path.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Python's `quote(name, safe="")`: a role name is one path segment, whatever it holds.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A base URL that ends in `/`.
+#[derive(Clone, Debug)]
+pub struct Base(String);
+
+impl Base {
+    /// Reads a base URL.
+    pub fn parse(text: &str) -> Result<Self, ClientError> {
+        let refuse = |why: &str| ClientError::Url {
+            url: text.to_owned(),
+            why: why.to_owned(),
+        };
+        let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+        match url.scheme() {
+            "http" => {}
+            "https" => {
+                return Err(refuse(
+                    "https:// is not supported yet; use http:// on a trusted network",
+                ));
+            }
+            _ => return Err(refuse("only http:// URLs are supported")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse("credentials in a URL are not supported"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(refuse("a base URL has no query and no fragment"));
+        }
+        let mut base = String::from(url);
+        if !base.ends_with('/') {
+            base.push('/');
+        }
+        Ok(Self(base))
+    }
+
+    /// The URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL of a metadata file.
+    pub fn metadata(&self, role: &str, version: Option<u64>) -> String {
+        let role = utf8_percent_encode(role, SEGMENT);
+        match version {
+            Some(version) => format!("{}{version}.{role}.json", self.0),
+            None => format!("{}{role}.json", self.0),
+        }
+    }
+
+    /// The URL of a target.
+    pub fn target(&self, path: &str, digest: &Digest, naming: TargetNaming) -> String {
+        let named = match (naming, path.rsplit_once('/')) {
+            (TargetNaming::Bare, _) => path.to_owned(),
+            (TargetNaming::HashedName, Some((folder, name))) => format!("{folder}/{digest}.{name}"),
+            (TargetNaming::HashedName, None) | (TargetNaming::HashedFolder, _) => format!("{digest}.{path}"),
+        };
+        format!("{}{}", self.0, encode(&named))
+    }
+}
+
+/// The local file for a role's metadata.
+pub fn stored(role: &str) -> String {
+    format!("{}.json", utf8_percent_encode(role, SEGMENT))
+}
+
+/// Encodes a target path, which by the specification is a URL string already (TUF spec 4.5): an escape in it is sent as
+/// it is, a `%` that is none is encoded.
+fn encode(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        encoded.extend(utf8_percent_encode(before, PATH));
+        let escape = after.as_bytes().get(..2);
+        encoded.push_str(match escape.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+            true => "%",
+            false => "%25",
+        });
+        rest = after;
+    }
+    encoded.extend(utf8_percent_encode(rest, PATH));
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_target_has_three_names() {
+        let base = Base::parse("http://h:1/x").unwrap();
+        let digest = Digest::of("a");
+        let url = |path, naming| base.target(path, &digest, naming);
+        assert_eq!(url("d/e/n.txt", TargetNaming::Bare), "http://h:1/x/d/e/n.txt");
+        assert_eq!(
+            url("d/e/n.txt", TargetNaming::HashedName),
+            format!("http://h:1/x/d/e/{digest}.n.txt")
+        );
+        assert_eq!(
+            url("d/e/n.txt", TargetNaming::HashedFolder),
+            format!("http://h:1/x/{digest}.d/e/n.txt")
+        );
+        for naming in [TargetNaming::HashedName, TargetNaming::HashedFolder] {
+            assert_eq!(url("n.txt", naming), format!("http://h:1/x/{digest}.n.txt"));
+        }
+    }
+
+    #[test]
+    fn paths_go_out_as_python_tuf_sends_them() {
+        for (path, sent) in [
+            ("a/@ + ~;,=&:", "a/@%20+%20~;,=&:"),
+            ("é/e\u{301}", "%C3%A9/e%CC%81"),
+            ("100%/%2F%zz", "100%25/%2F%25zz"),
+            ("[x]|^\\\"<>`{}", "%5Bx%5D%7C%5E%5C%22%3C%3E%60%7B%7D"),
+            ("a?b#c", "a%3Fb%23c"),
+            ("!$'()*", "!$'()*"),
+            ("%", "%25"),
+        ] {
+            assert_eq!(encode(path), sent);
+        }
+    }
+
+    #[test]
+    fn the_gate_reads_what_is_sent() {
+        for path in ["a b/c+d@1.0~x", "é/ü.txt", "x[1]/y|z^{}", "a;b,c=d&e/f:g"] {
+            let target = crate::target::TargetPath::new(path).unwrap();
+            assert_eq!(format!("/{}", encode(path)), target.encoded());
+        }
+    }
+
+    #[test]
+    fn role_names_are_one_segment() {
+        let base = Base::parse("http://h/metadata/").unwrap();
+        assert_eq!(base.metadata("bins4-a", Some(7)), "http://h/metadata/7.bins4-a.json");
+        assert_eq!(base.metadata("timestamp", None), "http://h/metadata/timestamp.json");
+        assert_eq!(
+            base.metadata("../a b/é", Some(1)),
+            "http://h/metadata/1...%2Fa%20b%2F%C3%A9.json"
+        );
+        assert_eq!(stored("../../x"), "..%2F..%2Fx.json");
+    }
+
+    #[test]
+    fn a_base_is_plain_http() {
+        for bad in [
+            "https://h/",
+            "ftp://h/",
+            "h",
+            "/x",
+            "http://u:p@h/",
+            "http://u@h/",
+            "http://h/?q",
+            "http://h/#f",
+            "",
+        ] {
+            assert!(
+                matches!(Base::parse(bad), Err(ClientError::Url { url, .. }) if url == bad),
+                "{bad}"
+            );
+        }
+        let tls = Base::parse("https://h/").unwrap_err().to_string();
+        assert!(tls.contains("https:// is not supported yet"), "{tls}");
+        assert_eq!(Base::parse("http://h").unwrap().as_str(), "http://h/");
+    }
+}

@@ -1,0 +1,289 @@
+//! Every check broken once: the error names the attack, and nothing was written.
+
+use std::{fs, time::Duration};
+
+use serde_json::json;
+
+use super::{assert_untouched, state, *};
+use crate::tuf::{
+    layout,
+    verify::testing::{key, sign, signature},
+};
+
+#[tokio::test]
+async fn expired_metadata_is_a_freeze() {
+    let mut repo = Repo::new().await;
+    repo.refresh().await.unwrap();
+    let before = state(&repo);
+    let late = || json!("2029-06-01T00:00:00Z");
+
+    repo.publish();
+    let good = repo.served("timestamp.json");
+    let mut timestamp = good.clone();
+    timestamp["expires"] = late();
+    repo.put_timestamp(&timestamp);
+    assert_eq!(attack(repo.refresh().await), ("timestamp.json".into(), Attack::Freeze));
+    assert_untouched(&repo, &before);
+
+    let mut snapshot = repo.served("2.snapshot.json");
+    snapshot["expires"] = late();
+    repo.put_snapshot(&snapshot);
+    assert_eq!(attack(repo.refresh().await), ("snapshot.json".into(), Attack::Freeze));
+    assert_eq!(repo.stored("snapshot.json"), before[1]);
+
+    repo.publish();
+    let bin = repo.bin_of("top.txt");
+    let mut expired = repo.served(&layout::file(&bin, 3));
+    expired["expires"] = late();
+    repo.put_metadata(&layout::file(&bin, 3), sign(&expired, &[&key(BINS)]));
+    assert_eq!(
+        attack(repo.download("top.txt").await),
+        (format!("{bin}.json"), Attack::Freeze)
+    );
+    assert!(!repo.output().exists());
+
+    repo.publish();
+    repo.download("top.txt").await.unwrap();
+    fs::remove_file(repo.output()).unwrap();
+    repo.clock.advance(2 * 86_400);
+    assert_eq!(
+        attack(repo.download("top.txt").await),
+        ("1.root.json".into(), Attack::Freeze)
+    );
+    let mut root = root_of(&[ROOT], TIMESTAMP, SNAPSHOT, TARGETS);
+    root["expires"] = json!("2040-01-01T00:00:00Z");
+    repo.next_root(root, &[ROOT]);
+    assert_eq!(
+        attack(repo.download("top.txt").await),
+        ("timestamp.json".into(), Attack::Freeze),
+        "kept, but stale"
+    );
+}
+
+#[tokio::test]
+async fn missing_and_foreign_signatures_are_refused() {
+    let mut repo = Repo::new().await;
+    repo.refresh().await.unwrap();
+    repo.publish();
+    let before = state(&repo);
+    let bin = repo.bin_of("top.txt");
+    for (name, file) in [
+        ("timestamp.json", "timestamp.json".to_owned()),
+        ("bins.json", "2.bins.json".to_owned()),
+        (&*format!("{bin}.json"), layout::file(&bin, 2)),
+    ] {
+        let signed = repo.served(&file);
+        let good = repo.site.files.lock().unwrap()[&format!("/metadata/{file}")].clone();
+        // Nobody's, another role's, and a good key's signature of something else.
+        let mut stolen = signature(&json!({}), &key(TIMESTAMP));
+        stolen["keyid"] = signature(&signed, &key(BINS))["keyid"].clone();
+        for signatures in [json!([]), json!([signature(&signed, &key(TARGETS))]), json!([stolen])] {
+            let envelope = json!({"signed": signed, "signatures": signatures}).to_string();
+            repo.put_metadata(&file, envelope.into_bytes());
+            assert_eq!(
+                attack(repo.download("top.txt").await),
+                (name.to_owned(), Attack::ArbitrarySoftware)
+            );
+            assert!(!repo.output().exists());
+        }
+        if name == "timestamp.json" {
+            assert_untouched(&repo, &before);
+        }
+        repo.site.set(&format!("/metadata/{file}"), good);
+    }
+    repo.download("top.txt").await.unwrap();
+}
+
+#[tokio::test]
+async fn no_version_is_taken_back() {
+    let mut repo = Repo::new().await;
+    let old = repo.served("timestamp.json");
+    repo.publish();
+    let new = repo.served("timestamp.json");
+    repo.refresh().await.unwrap();
+    let before = state(&repo);
+
+    repo.put_timestamp(&old);
+    assert_eq!(
+        attack(repo.refresh().await),
+        ("timestamp.json".into(), Attack::Rollback)
+    );
+    let mut cunning = old.clone();
+    cunning["version"] = 9.into();
+    repo.put_timestamp(&cunning);
+    assert_eq!(
+        attack(repo.refresh().await),
+        ("timestamp.json".into(), Attack::Rollback),
+        "an older snapshot"
+    );
+    assert_untouched(&repo, &before);
+
+    // The same version again: what is trusted stays, whatever the new one says.
+    let mut same = new.clone();
+    same["meta"]["snapshot.json"]["version"] = 77.into();
+    repo.put_timestamp(&same);
+    repo.refresh().await.unwrap();
+    assert_untouched(&repo, &before);
+
+    let snapshot = repo.served("2.snapshot.json");
+    let lowered = {
+        let mut snapshot = snapshot.clone();
+        snapshot["version"] = 3.into();
+        snapshot["meta"]["bins.json"]["version"] = 1.into();
+        snapshot
+    };
+    let dropped = {
+        let mut snapshot = snapshot.clone();
+        snapshot["version"] = 4.into();
+        snapshot["meta"].as_object_mut().unwrap().remove("bins2-0.json");
+        snapshot
+    };
+    for bad in [lowered, dropped] {
+        repo.put_snapshot(&bad);
+        assert_eq!(attack(repo.refresh().await), ("snapshot.json".into(), Attack::Rollback));
+        assert_eq!(repo.stored("snapshot.json"), before[1]);
+    }
+}
+
+#[tokio::test]
+async fn files_that_were_never_published_together_are_refused() {
+    let mut repo = Repo::new().await;
+    repo.publish();
+    let file = |name: &str| {
+        let files = repo.site.files.lock().unwrap();
+        let Reply::Bytes(bytes) = &files[&format!("/metadata/{name}")] else {
+            panic!()
+        };
+        bytes.clone()
+    };
+    let bin = repo.bin_of("top.txt");
+    for role in ["snapshot", "targets", "bins", &bin] {
+        let (one, two) = (layout::file(role, 1), layout::file(role, 2));
+        let good = file(&two);
+        repo.put_metadata(&two, file(&one));
+        assert_eq!(
+            attack(repo.download("top.txt").await),
+            (format!("{role}.json"), Attack::MixAndMatch)
+        );
+        repo.site.put(&format!("/metadata/{two}"), good);
+    }
+    // Right version, rightly signed, but not the bytes that the timestamp lists.
+    let mut other = repo.served("2.snapshot.json");
+    other["version"] = 3.into();
+    repo.put_snapshot(&other);
+    other["expires"] = json!("2030-01-01T00:00:01Z");
+    repo.put_metadata("3.snapshot.json", sign(&other, &[&key(SNAPSHOT)]));
+    assert_eq!(
+        attack(repo.refresh().await),
+        ("snapshot.json".into(), Attack::MixAndMatch)
+    );
+}
+
+#[tokio::test]
+async fn endless_data_ends_at_the_limit() {
+    let repo = Repo::new().await;
+    let zeros = || Reply::Endless(vec![b' '; 50_000]);
+    for (path, name) in [
+        ("/metadata/2.root.json", "2.root.json"),
+        ("/metadata/timestamp.json", "timestamp.json"),
+        ("/metadata/1.snapshot.json", "snapshot.json"),
+        ("/metadata/1.bins.json", "bins.json"),
+    ] {
+        let good = repo.site.files.lock().unwrap().get(path).cloned();
+        repo.site.set(path, zeros());
+        assert_eq!(
+            attack(repo.download("top.txt").await),
+            (name.to_owned(), Attack::EndlessData)
+        );
+        repo.site.set(path, good.unwrap_or(Reply::Status(404)));
+    }
+    let target = repo.client().find("top.txt").await.unwrap().unwrap();
+    let url = repo.client().target_url(&target);
+    for reply in [zeros(), Reply::Bytes(vec![0; 500])] {
+        repo.site.set(&url[repo.url.len() - 1..], reply);
+        assert_eq!(
+            attack(repo.download("top.txt").await),
+            ("top.txt".into(), Attack::EndlessData)
+        );
+        assert!(!repo.output().exists());
+    }
+    assert_eq!(names(repo.folder.path()), ["store", "trusted-root.json"]);
+}
+
+#[tokio::test]
+async fn wrong_bytes_never_reach_the_output() {
+    let repo = Repo::new().await;
+    let target = repo.client().find("top.txt").await.unwrap().unwrap();
+    let url = repo.client().target_url(&target);
+    let path = &url[repo.url.len() - 1..];
+    let good = repo.files["top.txt"].clone();
+    let mut flipped = good.clone();
+    flipped[3] ^= 1;
+    for wrong in [flipped, good[1..].to_vec(), Vec::new()] {
+        repo.site.put(path, wrong);
+        assert_eq!(
+            attack(repo.download("top.txt").await),
+            ("top.txt".into(), Attack::ArbitrarySoftware)
+        );
+        assert!(!repo.output().exists());
+    }
+    for broken in [
+        Reply::Cut(good.len() as u64, good[..4].to_vec()),
+        Reply::Encoded(good.clone()),
+        Reply::Status(302),
+    ] {
+        repo.site.set(path, broken);
+        let refused = repo.download("top.txt").await.unwrap_err();
+        assert!(matches!(refused, ClientError::Fetch(_)), "{refused}");
+        assert!(!repo.output().exists());
+    }
+    fs::write(repo.output(), "what was there before").unwrap();
+    repo.download("top.txt").await.unwrap_err();
+    assert_eq!(fs::read(repo.output()).unwrap(), b"what was there before");
+    assert_eq!(names(repo.folder.path()), ["output", "store", "trusted-root.json"]);
+}
+
+#[tokio::test]
+async fn a_boundless_length_does_not_overflow_the_clock() {
+    let repo = Repo::new().await;
+    repo.site.put("/small", "x");
+    let fetcher = Fetcher::new(Timeouts {
+        min_rate: 0,
+        ..Timeouts::default()
+    });
+    assert_eq!(
+        fetcher.bytes(&format!("{}small", repo.url), u64::MAX).await.unwrap(),
+        "x"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_is_left() {
+    let repo = Repo::new().await;
+    repo.site.set("/stall", Reply::Stall(900, b"{".to_vec()));
+    let fetcher = Fetcher::new(Timeouts {
+        idle: Duration::from_millis(500),
+        ..Timeouts::default()
+    });
+    let mut stream = fetcher.open(&format!("{}stall", repo.url), 1_000).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "{");
+    let stalled = stream.next().await.unwrap_err();
+    assert!(
+        matches!(stalled, FetchError::Timeout { what: "stalled", .. }),
+        "{stalled}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_drips_is_left() {
+    let repo = Repo::new().await;
+    // One byte a time for ever would keep the idle timer happy.
+    repo.site.set("/drip", Reply::Endless(b" ".to_vec()));
+    let fetcher = Fetcher::new(Timeouts {
+        total: Duration::from_millis(60),
+        min_rate: u64::MAX,
+        ..Timeouts::default()
+    });
+    let slow = fetcher.bytes(&format!("{}drip", repo.url), u64::MAX).await.unwrap_err();
+    assert!(matches!(slow, FetchError::Timeout { what: "too slow", .. }), "{slow}");
+}

@@ -1,0 +1,310 @@
+//! What the signer asks of a ledger.
+
+use super::*;
+
+suite! {
+    what_is_applied_is_recorded
+    what_is_published_is_pending_no_more
+    applying_again_after_a_crash_changes_nothing
+    the_last_target_of_a_path_stands
+    forgotten_paths_are_gone
+    bins_hold_live_targets_by_path
+    each_live_target_comes_once_by_id
+    versions_are_handed_out_once
+    versions_are_raised_and_never_lowered
+    an_older_publication_lowers_nothing
+    a_lease_has_one_holder
+    only_the_newest_fence_writes
+    a_refused_batch_leaves_nothing
+}
+
+fn target(text: &str, seq: Seq, state: State) -> Target {
+    Target {
+        path: path(text),
+        digest: digest(1),
+        length: 10,
+        provenance: Provenance::Fetched,
+        state,
+        seq,
+        who: "gate".into(),
+        at: at(3),
+        superseded: vec![],
+    }
+}
+
+fn publication(upto: Seq, roles: &[(&str, u64)]) -> Publication {
+    Publication {
+        snapshot: 3,
+        timestamp: 4,
+        upto,
+        at: at(50),
+        roles: roles
+            .iter()
+            .map(|(name, version)| ((*name).into(), *version, at(900)))
+            .collect(),
+    }
+}
+
+async fn what_is_applied_is_recorded(ledger: &dyn Ledger) {
+    let mut known = target("a/b", 1, State::Live);
+    known.superseded = (2..5)
+        .map(|of| crate::ledger::Superseded {
+            digest: digest(of),
+            length: of.into(),
+            at: at(of.into()),
+        })
+        .collect();
+    let fence = leased(ledger).await;
+    let batch = Batch {
+        targets: vec![
+            known.clone(),
+            target("c", 2, State::Deleted),
+            target("d", 3, State::Retracted),
+        ],
+        audit: vec![line("record"), line("delete")],
+        ..Batch::default()
+    };
+    assert!(ledger.apply(fence, batch).await.unwrap().is_empty());
+    assert_eq!(ledger.lookup(&path("a/b")).await.unwrap().target, Some(known.clone()));
+    let asked = [path("d"), path("none"), path("a/b")];
+    let recorded = [target("d", 3, State::Retracted), known];
+    assert_eq!(ledger.targets(&asked).await.unwrap(), recorded);
+    assert_eq!(ledger.audit_lines(5).await.unwrap(), [line("delete"), line("record")]);
+    assert_eq!(ledger.counts().await.unwrap(), (1, 0));
+}
+
+async fn what_is_published_is_pending_no_more(ledger: &dyn Ledger) {
+    for text in ["a", "b", "c"] {
+        ledger.observe(observation(text, record(1))).await.unwrap();
+    }
+    let fence = leased(ledger).await;
+    let pending = ledger.pending(10).await.unwrap();
+    let published = publication(pending[1].seq, &[("snapshot", 3), ("timestamp", 4)]);
+    assert_eq!(ledger.publication().await.unwrap(), None);
+    ledger.publish(fence, published.clone()).await.unwrap();
+    assert_eq!(ledger.publication().await.unwrap(), Some(published.clone()));
+    assert_eq!(ledger.pending(10).await.unwrap(), pending[2..]);
+    assert_eq!(ledger.lookup(&path("a")).await.unwrap(), Entry::default());
+    // A refresh covers nothing new.
+    let refresh = Publication {
+        timestamp: 5,
+        roles: vec![("timestamp".into(), 5, at(901))],
+        ..published
+    };
+    ledger.publish(fence, refresh.clone()).await.unwrap();
+    assert_eq!(ledger.publication().await.unwrap(), Some(refresh));
+    assert_eq!(ledger.pending(10).await.unwrap(), pending[2..]);
+}
+
+async fn applying_again_after_a_crash_changes_nothing(ledger: &dyn Ledger) {
+    ledger.observe(observation("a/b", record(1))).await.unwrap();
+    ledger.observe(observation("a/b", Act::Delete)).await.unwrap();
+    let fence = leased(ledger).await;
+    let seen = ledger.pending(1).await.unwrap();
+    let rule::Verdict::Changed(first) = rule::decide(None, &seen[0], false) else {
+        panic!("nothing stands in the way")
+    };
+    let batch = Batch {
+        targets: vec![first],
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    // What is applied is not pending for its path, though it is not published either.
+    let entry = ledger.lookup(&path("a/b")).await.unwrap();
+    assert_eq!(entry.pending.len(), 1);
+    let expected = rule::fold(&entry, false);
+    sign(ledger, fence, 1).await.unwrap();
+    let entry = ledger.lookup(&path("a/b")).await.unwrap();
+    assert_eq!((entry.target, entry.pending), (expected, vec![]));
+}
+
+async fn the_last_target_of_a_path_stands(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let batch = Batch {
+        targets: vec![
+            target("a", 1, State::Live),
+            target("b", 2, State::Live),
+            target("a", 3, State::Deleted),
+        ],
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    let recorded = ledger.targets(&[path("a")]).await.unwrap();
+    assert_eq!(recorded, [target("a", 3, State::Deleted)]);
+    assert_eq!(ledger.counts().await.unwrap(), (1, 0));
+}
+
+async fn forgotten_paths_are_gone(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let all = ["a", "b", "c"].map(|text| target(text, 1, State::Live));
+    let batch = Batch {
+        targets: all.to_vec(),
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    let batch = Batch {
+        forgotten: vec![path("a"), path("b"), path("none")],
+        targets: vec![target("b", 5, State::Live)],
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    assert_eq!(ledger.lookup(&path("a")).await.unwrap(), Entry::default());
+    let left = ledger.targets(&["b", "c"].map(path)).await.unwrap();
+    assert_eq!(left, [target("b", 5, State::Live), target("c", 1, State::Live)]);
+    assert_eq!(ledger.counts().await.unwrap(), (2, 0));
+}
+
+async fn bins_hold_live_targets_by_path(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let targets: Vec<_> = (0..200).map(|n| target(&format!("dir/{n}"), 1, State::Live)).collect();
+    let mut gone = target("gone", 1, State::Deleted);
+    gone.superseded.clear();
+    let batch = Batch {
+        targets: [targets.clone(), vec![gone]].concat(),
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    for bits in [0, 1, 4, 6] {
+        let mut found = 0;
+        for bin in 0..1_u32 << bits {
+            let mut expected: Vec<_> = targets.iter().filter(|t| t.path.bin(bits) == bin).cloned().collect();
+            expected.sort_by(|a, b| a.path.as_str().cmp(b.path.as_str()));
+            assert_eq!(ledger.bin_count(bits, bin).await.unwrap(), expected.len() as u64);
+            found += expected.len();
+            assert_eq!(ledger.bin(bits, bin).await.unwrap(), expected);
+        }
+        assert_eq!(found, targets.len());
+    }
+    assert_eq!(ledger.bin(4, 16).await.unwrap(), []);
+    assert_eq!(ledger.bin_count(4, 16).await.unwrap(), 0);
+}
+
+async fn each_live_target_comes_once_by_id(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    // More than any ledger reads at once.
+    let state = |n| if n % 5 == 0 { State::Deleted } else { State::Live };
+    let targets: Vec<_> = (0..6000).map(|n| target(&format!("dir/{n}"), 1, state(n))).collect();
+    let batch = Batch {
+        targets: targets.clone(),
+        ..Batch::default()
+    };
+    ledger.apply(fence, batch).await.unwrap();
+    let mut seen = Vec::new();
+    ledger
+        .each_target(&mut |target| seen.push(target.clone()))
+        .await
+        .unwrap();
+    let mut expected: Vec<_> = targets.into_iter().filter(|t| t.state == State::Live).collect();
+    expected.sort_by_key(|target| target.path.id());
+    assert!(seen == expected, "{} of {}", seen.len(), expected.len());
+    assert_eq!(ledger.counts().await.unwrap(), (expected.len() as u64, 0));
+}
+
+async fn versions_are_handed_out_once(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let ask = |names: &[&str]| Batch {
+        versions: names.iter().map(|&name| name.into()).collect(),
+        ..Batch::default()
+    };
+    let names = ["snapshot", "bins4-0", "snapshot"];
+    assert_eq!(ledger.apply(fence, ask(&names)).await.unwrap(), [1, 1, 2]);
+    assert_eq!(ledger.apply(fence, ask(&["bins4-0"])).await.unwrap(), [2]);
+    let roles = ledger.roles().await.unwrap();
+    let rows: Vec<_> = roles
+        .iter()
+        .map(|row| (&*row.name, row.reserved, row.published, row.expires))
+        .collect();
+    assert_eq!(rows, [("bins4-0", 2, 0, None), ("snapshot", 2, 0, None)]);
+}
+
+async fn versions_are_raised_and_never_lowered(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let row = async || {
+        let roles = ledger.roles().await.unwrap();
+        (roles[0].reserved, roles[0].published)
+    };
+    ledger.raise_version(fence, "targets", 5, false).await.unwrap();
+    assert_eq!(row().await, (5, 0));
+    ledger.raise_version(fence, "targets", 3, true).await.unwrap();
+    assert_eq!(row().await, (5, 3));
+    ledger.raise_version(fence, "targets", 2, true).await.unwrap();
+    assert_eq!(row().await, (5, 3));
+    ledger.raise_version(fence, "targets", 9, true).await.unwrap();
+    assert_eq!(row().await, (9, 9));
+    let batch = Batch {
+        versions: vec!["targets".into()],
+        ..Batch::default()
+    };
+    assert_eq!(ledger.apply(fence, batch).await.unwrap(), [10]);
+}
+
+async fn an_older_publication_lowers_nothing(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    ledger
+        .publish(fence, publication(0, &[("snapshot", 7), ("timestamp", 8)]))
+        .await
+        .unwrap();
+    ledger.publish(fence, publication(0, &[("snapshot", 6)])).await.unwrap();
+    let roles = ledger.roles().await.unwrap();
+    let rows: Vec<_> = roles
+        .iter()
+        .map(|row| (&*row.name, row.reserved, row.published, row.expires))
+        .collect();
+    assert_eq!(
+        rows,
+        [("snapshot", 7, 7, Some(at(900))), ("timestamp", 8, 8, Some(at(900)))]
+    );
+}
+
+async fn a_lease_has_one_holder(ledger: &dyn Ledger) {
+    let lease = async |who: &str, second| ledger.lease(who, 10, at(second)).await.unwrap();
+    let first = lease("a", 0).await.unwrap();
+    assert_eq!(lease("b", 9).await, None);
+    assert_eq!(lease("a", 9).await, Some(first));
+    assert_eq!(lease("b", 18).await, None);
+    let second = lease("b", 19).await.unwrap();
+    assert_eq!(second, Fence(first.0 + 1));
+    assert_eq!(lease("a", 20).await, None);
+    // The first holder has nothing to give up any more.
+    ledger.end_lease(first).await.unwrap();
+    assert_eq!(lease("a", 20).await, None);
+    ledger.end_lease(second).await.unwrap();
+    assert_eq!(lease("a", 20).await, Some(Fence(second.0 + 1)));
+}
+
+async fn only_the_newest_fence_writes(ledger: &dyn Ledger) {
+    let none = LedgerError::Fenced { ours: 1, newest: 0 };
+    assert_eq!(ledger.apply(Fence(1), Batch::default()).await, Err(none));
+    let old = ledger.lease("a", 10, at(0)).await.unwrap().unwrap();
+    // Past its time, but nobody else took it.
+    ledger.raise_version(old, "targets", 1, false).await.unwrap();
+    let new = ledger.lease("b", 10, at(10)).await.unwrap().unwrap();
+    let fenced = LedgerError::Fenced {
+        ours: old.0,
+        newest: new.0,
+    };
+    assert_eq!(ledger.apply(old, Batch::default()).await, Err(fenced.clone()));
+    assert_eq!(ledger.raise_version(old, "targets", 9, true).await, Err(fenced.clone()));
+    assert_eq!(
+        ledger.publish(old, publication(9, &[("snapshot", 9)])).await,
+        Err(fenced)
+    );
+    assert_eq!(ledger.publication().await.unwrap(), None);
+    assert_eq!(ledger.roles().await.unwrap()[0].reserved, 1);
+    ledger.raise_version(new, "targets", 2, false).await.unwrap();
+}
+
+async fn a_refused_batch_leaves_nothing(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    let batch = Batch {
+        targets: vec![target("a", 1, State::Live)],
+        audit: vec![line("record")],
+        versions: vec!["snapshot".into()],
+        ..Batch::default()
+    };
+    assert!(ledger.apply(Fence(fence.0 + 1), batch).await.is_err());
+    assert_eq!(ledger.lookup(&path("a")).await.unwrap(), Entry::default());
+    assert_eq!(ledger.roles().await.unwrap(), []);
+    assert_eq!(ledger.audit_lines(1).await.unwrap(), []);
+    assert_eq!(ledger.counts().await.unwrap(), (0, 0));
+}

@@ -1,0 +1,128 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{net::SocketAddr, path::Path};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::cli::init;
+
+/// A folder that `init` has been over, with every port 0; its upstream refuses connections.
+fn prepared() -> (tempfile::TempDir, Config) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = configured(dir.path());
+    init::unencrypted(&config, &dir.path().join("1.root.json")).unwrap();
+    (dir, config)
+}
+
+fn configured(dir: &Path) -> Config {
+    let text = r#"
+        [gate]
+        listen = "127.0.0.1:0"
+        [upstream]
+        url = "http://127.0.0.1:1/"
+        [admin]
+        listen = "127.0.0.1:0"
+        [[rule]]
+        path = "**"
+        kind = "immutable"
+        learn = "fetch"
+    "#;
+    let file = dir.join("tufgate.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(file).unwrap()
+}
+
+async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn refusal(config: Config) -> StartError {
+    match start(config, Roles::here(), Overrides::default()).await {
+        Ok(_) => panic!("it started"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_roles_in_one_process_start_publish_and_end_at_once() {
+    let (_dir, config) = prepared();
+    let mut running = start(config, Roles::here(), Overrides::default()).await.unwrap();
+    let (gate, admin) = (running.addr.unwrap(), running.admin_addr.unwrap());
+    running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
+    while !get(admin, "/readyz").await.starts_with("HTTP/1.1 200") {
+        tokio::task::yield_now().await;
+    }
+    // The catalog hears of the publication over the socket.
+    while !get(gate, "/metadata/timestamp.json").await.starts_with("HTTP/1.1 200") {
+        tokio::task::yield_now().await;
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(running.stop().await, Stopped::Whole);
+    assert!(begun.elapsed() < Duration::from_secs(5), "an idle gate waits for nothing");
+    TcpStream::connect(gate).await.unwrap_err();
+    TcpStream::connect(admin).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_work_is_refused_with_its_exit_code() {
+    let (dir, config) = prepared();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut busy = config.clone();
+    busy.gate.listen = taken.local_addr().unwrap();
+    let error = refusal(busy).await;
+    assert_eq!(error.exit_code(), 64, "{error}");
+    assert!(error.hint().unwrap().contains("another process listens"));
+
+    let mut open = config.clone();
+    open.admin.listen = Some("0.0.0.0:0".parse().unwrap());
+    assert_eq!(refusal(open).await.exit_code(), 64);
+
+    let mut nowhere = config.clone();
+    nowhere.ledger = dir.path().join("no-such.db");
+    let error = refusal(nowhere).await;
+    assert_eq!(error.exit_code(), 64);
+    assert!(error.hint().unwrap().contains("tufgate init"));
+
+    let key = config.keys.snapshot.path.clone();
+    std::fs::rename(&key, dir.path().join("moved")).unwrap();
+    let error = refusal(config.clone()).await;
+    assert_eq!(error.exit_code(), 64, "{error}");
+    std::fs::rename(dir.path().join("moved"), &key).unwrap();
+
+    let mut damaged = config.clone();
+    damaged.ledger = dir.path().join("damaged.db");
+    std::fs::write(&damaged.ledger, "not a ledger, whatever it says").unwrap();
+    let error = refusal(damaged).await;
+    assert_eq!(error.exit_code(), 65, "{error}");
+    assert!(error.hint().unwrap().contains("--check"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_finds_a_file_that_was_changed_or_lost() {
+    let (_dir, config) = prepared();
+    check::check(&config).await.unwrap();
+    let mut running = start(config.clone(), Roles::here(), Overrides::default()).await.unwrap();
+    running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
+    assert_eq!(running.stop().await, Stopped::Whole);
+    check::check(&config).await.unwrap();
+
+    let snapshot = config.depot.join("1.snapshot.json");
+    let whole = std::fs::read_to_string(&snapshot).unwrap();
+    std::fs::remove_file(&snapshot).unwrap();
+    std::fs::write(&snapshot, whole.replacen("bins", "bims", 1)).unwrap();
+    let error = check::check(&config).await.unwrap_err();
+    assert_eq!(error.exit_code(), 65);
+    assert!(error.to_string().contains("`1.snapshot.json` has another sha256"), "{error}");
+    std::fs::remove_file(&snapshot).unwrap();
+    let error = check::check(&config).await.unwrap_err();
+    assert!(error.to_string().contains("`1.snapshot.json` is missing"), "{error}");
+}
