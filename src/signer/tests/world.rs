@@ -66,6 +66,7 @@ pub(crate) fn config() -> Config {
             threads: 1,
             grace: second,
             metadata_prefix: "/metadata/".to_owned(),
+            metadata_access: None,
             timestamp_max_age: 1,
             verify_first: 0,
             spool: PathBuf::new(),
