@@ -30,7 +30,10 @@ const GULLIBLE: &str = r#"
 /// Header lines an attacker may try.
 fn attacks() -> Vec<Vec<(String, String)>> {
     let single = [
-        ("Authorization", vec!["Basic ZXZpbDpldmls", "Bearer evil", "Negotiate evil", "Digest evil"]),
+        (
+            "Authorization",
+            vec!["Basic ZXZpbDpldmls", "Bearer evil", "Negotiate evil", "Digest evil"],
+        ),
         ("Cookie", vec!["evil=1", "a=b; evil=1", "session="]),
         ("X-Original-URL", vec!["/evil.bin", "/%65vil.bin", "evil"]),
         ("X-Rewrite-URL", vec!["/evil.bin"]),
@@ -47,13 +50,27 @@ fn attacks() -> Vec<Vec<(String, String)>> {
         ("Referer", vec!["http://evil.example/"]),
         ("Accept", vec!["evil/evil", "text/evil;q=1"]),
         ("User-Agent", vec!["evil", ""]),
-        ("Range", vec!["bytes=0-", "bytes=0-3", "bytes=-4", "bytes=4-", "bytes=0-0,2-2", "bytes=9-1", "evil=0-"]),
+        (
+            "Range",
+            vec![
+                "bytes=0-",
+                "bytes=0-3",
+                "bytes=-4",
+                "bytes=4-",
+                "bytes=0-0,2-2",
+                "bytes=9-1",
+                "evil=0-",
+            ],
+        ),
         ("If-Range", vec!["\"evil\"", "W/\"evil\""]),
         ("If-None-Match", vec!["\"evil\"", "*", "W/\"x\""]),
         ("If-Match", vec!["\"evil\"", "*"]),
         ("If-Modified-Since", vec!["Sun, 22 Nov 2026 00:00:00 GMT", "evil"]),
         ("If-Unmodified-Since", vec!["Thu, 01 Jan 1970 00:00:00 GMT"]),
-        ("Cache-Control", vec!["no-cache", "no-store", "only-if-cached", "max-age=0"]),
+        (
+            "Cache-Control",
+            vec!["no-cache", "no-store", "only-if-cached", "max-age=0"],
+        ),
         ("Pragma", vec!["no-cache"]),
         ("Upgrade", vec!["h2c", "websocket"]),
         ("HTTP2-Settings", vec!["AAMAAABkAAQAAP__"]),
@@ -63,7 +80,10 @@ fn attacks() -> Vec<Vec<(String, String)>> {
         ("Prefer", vec!["wait=1", "wait=0", "wait=evil", "respond-async"]),
         ("Via", vec!["1.1 evil"]),
         ("Max-Forwards", vec!["0"]),
-        ("X-Checksum-Sha256", vec!["0000000000000000000000000000000000000000000000000000000000000000"]),
+        (
+            "X-Checksum-Sha256",
+            vec!["0000000000000000000000000000000000000000000000000000000000000000"],
+        ),
         ("X-Checksum-Deploy", vec!["true"]),
         ("X-JFrog-Art-Api", vec!["evil"]),
         ("Want-Repr-Digest", vec!["sha-256=1", "sha-512=9"]),
@@ -77,17 +97,32 @@ fn attacks() -> Vec<Vec<(String, String)>> {
     ];
     let mut all: Vec<Vec<(String, String)>> = single
         .iter()
-        .flat_map(|(name, values)| values.iter().map(|value| vec![((*name).to_owned(), (*value).to_owned())]))
+        .flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(|value| vec![((*name).to_owned(), (*value).to_owned())])
+        })
         .collect();
-    for (first, second) in [("Authorization", "Cookie"), ("Range", "X-Evil"), ("X-Original-URL", "Accept"), ("Origin", "Cookie")] {
-        all.push(vec![(first.to_owned(), "evil".to_owned()), (second.to_owned(), "evil".to_owned())]);
+    for (first, second) in [
+        ("Authorization", "Cookie"),
+        ("Range", "X-Evil"),
+        ("X-Original-URL", "Accept"),
+        ("Origin", "Cookie"),
+    ] {
+        all.push(vec![
+            (first.to_owned(), "evil".to_owned()),
+            (second.to_owned(), "evil".to_owned()),
+        ]);
     }
     all
 }
 
 /// Spellings of a path and queries after it.
 fn spellings(path: &str) -> Vec<String> {
-    let encoded: String = path.bytes().map(|b| if b == b'/' { "/".to_owned() } else { format!("%{b:02x}") }).collect();
+    let encoded: String = path
+        .bytes()
+        .map(|b| if b == b'/' { "/".to_owned() } else { format!("%{b:02x}") })
+        .collect();
     let last = path.rsplit('/').next().unwrap();
     let mut all = vec![
         format!("//{}", &path[1..]),
@@ -115,7 +150,18 @@ fn spellings(path: &str) -> Vec<String> {
         format!("/{}.{last}", "0".repeat(64)),
         format!("/{}{path}", "a".repeat(64)),
     ];
-    for query in ["", "evil", "evil=1", "v=1&evil=1", "?", "a%26b", "%3f", "download=true", "X-Amz-Signature=evil", "_=1"] {
+    for query in [
+        "",
+        "evil",
+        "evil=1",
+        "v=1&evil=1",
+        "?",
+        "a%26b",
+        "%3f",
+        "download=true",
+        "X-Amz-Signature=evil",
+        "_=1",
+    ] {
         all.push(format!("{path}?{query}"));
     }
     all
@@ -136,26 +182,44 @@ fn no_request_harms_or_teaches_another() {
     let victim = |what: &str| {
         for (path, body) in [("/dir/small.bin", &good), ("/dir/large.bin", &large)] {
             let response = gate.get(path);
-            assert!(response.status == 200 && response.whole && response.body == *body, "after {what}: {path}: {}", response.status);
+            assert!(
+                response.status == 200 && response.whole && response.body == *body,
+                "after {what}: {path}: {}",
+                response.status
+            );
         }
     };
     let judge = |what: &str, response: &http::Response, genuine: &[u8]| {
         let text = String::from_utf8_lossy(&response.body);
         let passed_evil = response.status == 200 && response.whole && text.contains("evil bytes");
         if let Some(status) = response.header("tufgate-status") {
-            assert!(!(passed_evil && status.starts_with("signed")), "{what}: evil bytes as signed");
+            assert!(
+                !(passed_evil && status.starts_with("signed")),
+                "{what}: evil bytes as signed"
+            );
         }
-        if response.status == 200 && response.whole && response.header("repr-digest").is_some() && !response.body.is_empty() {
+        if response.status == 200
+            && response.whole
+            && response.header("repr-digest").is_some()
+            && !response.body.is_empty()
+        {
             assert_eq!(response.body, genuine, "{what}");
         }
     };
     for headers in attacks() {
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         for (path, body) in [("/dir/small.bin", &good), ("/dir/large.bin", &large)] {
             let what = format!("{path} with {headers:?}");
             let response = http::request(gate.addr, "GET", path, &headers, b"");
             statuses.insert(response.status);
-            judge(&what, &response, if response.status == 206 { &response.body } else { body });
+            judge(
+                &what,
+                &response,
+                if response.status == 206 { &response.body } else { body },
+            );
             tries += 1;
         }
         victim(&format!("{headers:?}"));
@@ -174,12 +238,19 @@ fn no_request_harms_or_teaches_another() {
     for (at, headers) in attacks().into_iter().enumerate() {
         let name = format!("fresh-{at}.bin");
         std::fs::write(nginx.file(&name), &good).unwrap();
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let _ = http::request(gate.addr, "GET", &format!("/{name}"), &headers, b"");
         let _ = http::request(gate.addr, "GET", &format!("/{name}?evil=1"), &headers, b"");
         tries += 2;
         let honest = gate.get(&format!("/{name}"));
-        assert_eq!((honest.status, &honest.body), (200, &good), "{headers:?} poisoned {name}");
+        assert_eq!(
+            (honest.status, &honest.body),
+            (200, &good),
+            "{headers:?} poisoned {name}"
+        );
         assert!(honest.whole);
     }
     until("all to be signed", || gate.status()["pending"] == 0);
@@ -187,7 +258,11 @@ fn no_request_harms_or_teaches_another() {
         let response = gate.get(&format!("/fresh-{at}.bin"));
         assert_eq!(response.body, good);
     }
-    assert_eq!(gate.metric("tufgate_drifts_total"), 0.0, "no request accused the upstream");
+    assert_eq!(
+        gate.metric("tufgate_drifts_total"),
+        0.0,
+        "no request accused the upstream"
+    );
     assert!(tries >= 200, "{tries}");
     println!("hostile: {tries} requests, statuses {statuses:?}, no harm");
 }

@@ -13,7 +13,9 @@ use crate::{
 };
 
 fn signed(gate: &Gate, path: &str) -> bool {
-    gate.get(path).header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+    gate.get(path)
+        .header("tufgate-status")
+        .is_some_and(|status| status.starts_with("signed"))
 }
 
 const SERVE: Behaviour = Behaviour::Serve(crate::support::origin::Framing::Length);
@@ -71,11 +73,21 @@ fn early_answers_are_re_read() {
     origin.script("/early", SERVE);
     until("the re-read", || signed(&gate, "/early"));
     assert_eq!(gate.get("/early").body, origin.stored("/early").unwrap());
-    assert_eq!(origin.stored("/early").unwrap(), body, "the rest of the body went through whole");
-    for (path, behaviour) in [("/denied", Behaviour::Early(403)), ("/closed", Behaviour::EarlyClose(413))] {
+    assert_eq!(
+        origin.stored("/early").unwrap(),
+        body,
+        "the rest of the body went through whole"
+    );
+    for (path, behaviour) in [
+        ("/denied", Behaviour::Early(403)),
+        ("/closed", Behaviour::EarlyClose(413)),
+    ] {
         origin.script(path, behaviour);
         let refused = gate.put(path, &body);
-        assert!((400..500).contains(&refused.status) || refused.status == 502 || refused.status == 0, "{path}: {refused:?}");
+        assert!(
+            (400..500).contains(&refused.status) || refused.status == 502 || refused.status == 0,
+            "{path}: {refused:?}"
+        );
         origin.script(path, SERVE);
         assert_eq!(gate.get(path).status, 404, "{path}");
         assert_eq!(gate.put(path, b"later").status, 201, "{path}");
@@ -99,7 +111,11 @@ fn uploads_never_ride_a_stale_connection() {
     let (_runtime, origin) = hostile_origin();
     let gate = Gate::start(&Setup::learning(origin.url()));
     for n in 0..50 {
-        assert_eq!(gate.put(&format!("/n{n}"), format!("{n}").as_bytes()).status, 201, "{n}");
+        assert_eq!(
+            gate.put(&format!("/n{n}"), format!("{n}").as_bytes()).status,
+            201,
+            "{n}"
+        );
         assert_eq!(origin.count(&format!("/n{n}")), 1, "a body was sent twice");
     }
 }

@@ -65,7 +65,11 @@ pub fn forwarded(request: &HeaderMap, upstream: &UpstreamConfig) -> Forwarded {
         request.contains_key(name)
     };
     let conditions = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE].map(|name| take(&name));
-    let credentials = upstream.credential_headers.iter().map(&mut take).fold(false, |any, one| any | one);
+    let credentials = upstream
+        .credential_headers
+        .iter()
+        .map(&mut take)
+        .fold(false, |any, one| any | one);
     // A Host of the client's choosing may choose other bytes: such a read is as little the gate's own as one with
     // credentials.
     let host = upstream.preserve_host && take(&header::HOST);
@@ -92,7 +96,10 @@ mod tests {
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in pairs {
-            map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         map
     }
@@ -108,7 +115,9 @@ mod tests {
     fn upstream(preserve_host: bool) -> UpstreamConfig {
         let host = if preserve_host { "preserve_host = true\n" } else { "" };
         let text = format!("[upstream]\nurl = \"http://127.0.0.1:1\"\n{host}");
-        crate::config::Config::parse(&text, std::path::Path::new("tufgate.toml")).unwrap().upstream
+        crate::config::Config::parse(&text, std::path::Path::new("tufgate.toml"))
+            .unwrap()
+            .upstream
     }
 
     #[test]

@@ -30,9 +30,7 @@ use crate::{
     config::Config,
     intake::{self, Intake},
     proxy::{Gate, GateParts},
-    server::{
-        child::SignerProgram, listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor,
-    },
+    server::{child::SignerProgram, listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor},
     spool::Spool,
     upstream::{Ask, Upstream, neutral::Reader},
 };
@@ -127,7 +125,11 @@ async fn proxy(config: &Arc<Config>, shared: &Shared, keeper: &mut Keeper, bound
     if config.gate.metadata_access.is_none() {
         unchallenged(&*upstream).await?;
     }
-    let spool = Spool::new(&config.gate.spool, config.gate.spool_max_object, config.gate.spool_max_total)?;
+    let spool = Spool::new(
+        &config.gate.spool,
+        config.gate.spool_max_object,
+        config.gate.spool_max_total,
+    )?;
     let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
     let intake = Intake::new(intake::Parts {
         config: Arc::clone(config),

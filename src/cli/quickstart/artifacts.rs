@@ -52,7 +52,11 @@ mod tests {
         unpack(dir.path()).unwrap();
         let [mut unpacked, mut source] = [Vec::new(), Vec::new()];
         names(dir.path(), "", &mut unpacked);
-        names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/artifacts"), "", &mut source);
+        names(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/artifacts"),
+            "",
+            &mut source,
+        );
         unpacked.sort();
         source.sort();
         assert_eq!(unpacked, source);
