@@ -12,8 +12,10 @@ use crate::{config::ConfigError, server::StartError};
 
 mod ceremony;
 mod drift;
+pub mod get;
 pub mod init;
 mod operator;
+pub mod policy;
 mod quickstart;
 mod retract;
 mod serve;
@@ -31,7 +33,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Drift(drift::Drift),
+    Get(get::GetArgs),
     Init(ceremony::Init),
+    Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
     Serve(serve::Serve),
@@ -43,6 +47,8 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Drift(drift) => drift.run(),
+            Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
+            Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
             Command::Init(init) => init.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
@@ -160,6 +166,25 @@ pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
     println!("{text}");
     Ok(())
+}
+
+impl From<get::GetError> for CliError {
+    fn from(error: get::GetError) -> Self {
+        let failed = Self::failed(&error);
+        match error.hint() {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}
+
+impl From<policy::PolicyError> for CliError {
+    fn from(error: policy::PolicyError) -> Self {
+        match error {
+            policy::PolicyError::Config(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
 }
 
 #[cfg(test)]
