@@ -203,6 +203,9 @@ impl Gate {
 
     /// SIGKILL to both processes; waits for their end.
     pub fn kill(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
         let signer = self.signer_pid();
         let Some(mut child) = self.child.take() else { return };
         child.kill().unwrap();

@@ -19,7 +19,7 @@ use crate::{
     ledger::LedgerError,
     policy::Rule,
     target::TargetPath,
-    tuf::layout::Generation,
+    tuf::{canonical::before_for_all, layout::Generation},
 };
 
 /// Most targets in a flat layout, for clients without delegations (DESIGN 6).
@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The path's bin is at its cap: ground names must not make it unreadable.
     #[error("the path's bin is full")]
     BinFull,
+    /// Clients sort this name and one beside it differently, and could not verify a file that lists both.
+    #[error("some clients could not verify this name beside one that differs by a trailing space or `!`")]
+    NameOrder,
     /// The rule's `max_targets` is reached.
     #[error("the rule's `max_targets` is reached")]
     Quota,
@@ -44,6 +47,7 @@ impl Refusal {
     pub fn label(self) -> &'static str {
         match self {
             Self::BinFull => "bin-full",
+            Self::NameOrder => "name-order",
             Self::Quota => "quota",
             Self::Rate => "rate",
         }
@@ -88,8 +92,8 @@ impl Intake {
         rule: &Rule,
         client: Option<IpAddr>,
     ) -> Result<Result<(), Refusal>, LedgerError> {
-        if self.bin_is_full(path).await? {
-            return Ok(Err(Refusal::BinFull));
+        if let Err(refusal) = self.fits(path).await? {
+            return Ok(Err(refusal));
         }
         if self.admission.over_rate(client) {
             return Ok(Err(Refusal::Rate));
@@ -106,16 +110,32 @@ impl Intake {
         Ok(taken.map(drop).map_err(|_| Refusal::Quota))
     }
 
-    async fn bin_is_full(&self, path: &TargetPath) -> Result<bool, LedgerError> {
+    /// Whether the metadata file that would list the path can take it. Names that are pending are not seen here; the
+    /// signer, which sees them all, has the last word.
+    async fn fits(&self, path: &TargetPath) -> Result<Result<(), Refusal>, LedgerError> {
         let tuf = &self.parts.config.tuf;
-        match (tuf.layout, Generation::of(tuf.bins)) {
+        let (bits, bin, limit) = match (tuf.layout, Generation::of(tuf.bins)) {
             (Layout::Bins, Some(generation)) => {
-                let bin = generation.bin_of(&path.id());
-                let count = self.parts.ledger.bin_count(generation.bits(), bin).await?;
-                Ok(count >= tuf.max_bin_targets)
+                (generation.bits(), generation.bin_of(&path.id()), tuf.max_bin_targets)
             }
-            _ => Ok(self.parts.ledger.counts().await?.0 >= FLAT_LIMIT),
+            _ => (0, 0, FLAT_LIMIT),
+        };
+        let names = self.parts.ledger.bin_names(bits, bin).await?;
+        if names.len() as u64 >= limit {
+            return Ok(Err(Refusal::BinFull));
         }
+        let path = path.as_str();
+        let ordered = |name: &String| match name.as_str() < path {
+            true => before_for_all(name, path),
+            false => before_for_all(path, name),
+        };
+        // Two names that sort differently are alike up to a space or `!` (`write_str` escapes nothing else a path holds).
+        let suspects = names.iter().filter(|name| name.starts_with(path) || path.starts_with(name.as_str()));
+        let mut others = suspects.filter(|name| *name != path);
+        Ok(match others.all(ordered) {
+            true => Ok(()),
+            false => Err(Refusal::NameOrder),
+        })
     }
 
     async fn count_rules(&self) -> Result<Vec<AtomicU64>, LedgerError> {

@@ -250,8 +250,9 @@ impl Ledger for MemoryLedger {
         Ok(targets)
     }
 
-    async fn bin_count(&self, bits: u8, bin: u32) -> Result<u64, LedgerError> {
-        Ok(self.tables().live(bits, bin).count() as u64)
+    async fn bin_names(&self, bits: u8, bin: u32) -> Result<Vec<String>, LedgerError> {
+        let tables = self.tables();
+        Ok(tables.live(bits, bin).map(|target| target.path.to_string()).collect())
     }
 
     async fn each_target(&self, each: &mut (dyn for<'a> FnMut(&'a Target) + Send)) -> Result<(), LedgerError> {

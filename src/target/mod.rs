@@ -155,8 +155,9 @@ pub enum NoForm {
     /// A `%` that two hex digits do not follow.
     #[error("a broken percent escape")]
     Escape,
-    /// One of `\ % ? #` after decoding: clients send them raw, and what arrives is another path.
-    #[error("one of `\\`, `%`, `?`, `#` after decoding")]
+    /// One of `\ % ? # "` after decoding: clients send the first four raw, and what arrives is another path; a quote
+    /// makes clients sort names differently in canonical JSON.
+    #[error("one of `\\`, `%`, `?`, `#`, `\"` after decoding")]
     Forbidden,
     /// `<64 hex>.x` is a hash-prefixed name, never one of its own.
     #[error("a hash-prefixed name")]
@@ -177,7 +178,7 @@ fn check(text: &str) -> Result<(), NoForm> {
     if text.chars().any(char::is_control) {
         return Err(NoForm::Control);
     }
-    if text.contains(['\\', '%', '?', '#']) {
+    if text.contains(['\\', '%', '?', '#', '"']) {
         return Err(NoForm::Forbidden);
     }
     for segment in text.split('/') {

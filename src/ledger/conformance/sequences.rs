@@ -138,7 +138,10 @@ async fn all(ledger: &dyn Ledger) -> Vec<String> {
         said(ledger.counts().await),
         said(ledger.audit_lines(100).await),
         said(ledger.bin(1, 0).await),
-        said(ledger.bin_count(1, 1).await),
+        said(ledger.bin_names(1, 1).await.map(|mut names| {
+            names.sort_unstable();
+            names
+        })),
         said(ledger.check().await),
         format!("{each:?}"),
     ];

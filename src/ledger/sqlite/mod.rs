@@ -174,8 +174,8 @@ impl Ledger for SqliteLedger {
         self.readers.read(move |conn| read::bin(conn, bits, bin)).await
     }
 
-    async fn bin_count(&self, bits: u8, bin: u32) -> Result<u64, LedgerError> {
-        self.readers.read(move |conn| read::bin_count(conn, bits, bin)).await
+    async fn bin_names(&self, bits: u8, bin: u32) -> Result<Vec<String>, LedgerError> {
+        self.readers.read(move |conn| read::bin_names(conn, bits, bin)).await
     }
 
     async fn each_target(&self, each: &mut (dyn for<'a> FnMut(&'a Target) + Send)) -> Result<(), LedgerError> {

@@ -58,15 +58,15 @@ pub(super) fn bin(conn: &Connection, bits: u8, bin: u32) -> Result<Vec<Target>, 
     Ok(targets)
 }
 
-/// Number of live targets in a bin.
-pub(super) fn bin_count(conn: &Connection, bits: u8, bin: u32) -> Result<u64, Fault> {
+/// Paths of the live targets in a bin.
+pub(super) fn bin_names(conn: &Connection, bits: u8, bin: u32) -> Result<Vec<String>, Fault> {
     let Some(ids) = range::of_bin(bits, bin) else {
-        return Ok(0);
+        return Ok(Vec::new());
     };
-    let sql = "SELECT count(*) FROM target WHERE id BETWEEN ? AND ? AND state = 'live'";
+    let sql = "SELECT path FROM target WHERE id BETWEEN ? AND ? AND state = 'live'";
     let mut statement = conn.prepare_cached(sql)?;
-    let count: i64 = statement.query_row([ids.start().0, ids.end().0], |row| row.get(0))?;
-    Ok(count.cast_unsigned())
+    let names = statement.query_map([ids.start().0, ids.end().0], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
 }
 
 /// The next `limit` live targets by id; `None` starts.

@@ -112,7 +112,7 @@ through! {
     async fn publication(&self) -> Result<Option<Publication>, LedgerError>;
     async fn roles(&self) -> Result<Vec<RoleRow>, LedgerError>;
     async fn bin(&self, bits: u8, bin: u32) -> Result<Vec<Target>, LedgerError>;
-    async fn bin_count(&self, bits: u8, bin: u32) -> Result<u64, LedgerError>;
+    async fn bin_names(&self, bits: u8, bin: u32) -> Result<Vec<String>, LedgerError>;
     async fn each_target(&self, each: &mut (dyn for<'a> FnMut(&'a Target) + Send)) -> Result<(), LedgerError>;
     async fn counts(&self) -> Result<(u64, u64), LedgerError>;
     async fn audit(&self, line: AuditLine) -> Result<(), LedgerError>;
