@@ -52,10 +52,12 @@ fn filter(log: &Log, overriding: Option<String>) -> Result<EnvFilter, LogError> 
     if !log.access {
         directives.push_str(",tufgate::access=off");
     }
-    EnvFilter::builder().parse(&directives).map_err(|error| LogError::Filter {
-        detail: error.to_string(),
-        filter: directives,
-    })
+    EnvFilter::builder()
+        .parse(&directives)
+        .map_err(|error| LogError::Filter {
+            detail: error.to_string(),
+            filter: directives,
+        })
 }
 
 macro_rules! metrics {
@@ -148,7 +150,10 @@ mod tests {
         assert_eq!(filter(&log, None).unwrap().to_string(), "tufgate::access=off,info");
         let over = filter(&log, Some("tufgate=debug".into())).unwrap().to_string();
         assert!(over.contains("tufgate=debug") && !over.contains("info"), "{over}");
-        assert!(matches!(filter(&log, Some("a=b=c".into())), Err(LogError::Filter { .. })));
+        assert!(matches!(
+            filter(&log, Some("a=b=c".into())),
+            Err(LogError::Filter { .. })
+        ));
     }
 
     #[test]

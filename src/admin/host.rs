@@ -17,7 +17,7 @@ pub async fn require_loopback(request: Request, next: Next) -> Response {
     let good = host.is_some_and(is_loopback)
         && hosts.next().is_none()
         // Absolute-form targets carry a host of their own.
-        && request.uri().host().is_none_or(|host| is_loopback(host));
+        && request.uri().host().is_none_or(is_loopback);
     if good {
         return next.run(request).await;
     }
@@ -34,7 +34,10 @@ fn is_loopback(host: &str) -> bool {
         return false;
     }
     let name = authority.host();
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -44,11 +47,25 @@ mod tests {
 
     #[test]
     fn only_names_of_loopback_pass() {
-        for host in ["localhost", "LocalHost:9", "127.0.0.1:8081", "127.3.2.1", "[::1]", "[::1]:80"] {
+        for host in [
+            "localhost",
+            "LocalHost:9",
+            "127.0.0.1:8081",
+            "127.3.2.1",
+            "[::1]",
+            "[::1]:80",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1", "[::]", "a@localhost"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+            "[::]",
+            "a@localhost",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -58,7 +58,10 @@ pub async fn serve(
 pub async fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
     if !addr.ip().is_loopback() {
         let refused = std::io::ErrorKind::PermissionDenied;
-        return Err(std::io::Error::new(refused, "the admin listener takes loopback addresses only"));
+        return Err(std::io::Error::new(
+            refused,
+            "the admin listener takes loopback addresses only",
+        ));
     }
     TcpListener::bind(addr).await
 }

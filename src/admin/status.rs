@@ -70,7 +70,10 @@ impl Status {
         let mut status = Self {
             targets,
             pending,
-            snapshot: ledger.publication().await?.map_or(0, |publication| publication.snapshot),
+            snapshot: ledger
+                .publication()
+                .await?
+                .map_or(0, |publication| publication.snapshot),
             drifts: ledger.drifts().await?,
             ..Self::default()
         };
@@ -119,7 +122,11 @@ struct Envelope {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.uptime {
-            Some(seconds) => writeln!(f, "gate       up for {seconds} s{}", if self.draining { ", draining" } else { "" })?,
+            Some(seconds) => writeln!(
+                f,
+                "gate       up for {seconds} s{}",
+                if self.draining { ", draining" } else { "" }
+            )?,
             None => writeln!(f, "gate       not running")?,
         }
         for (role, state) in &self.roles {
@@ -138,7 +145,11 @@ impl fmt::Display for Status {
             None => writeln!(f, "timestamp  none published yet")?,
         }
         writeln!(f, "snapshot   version {}, {} bins", self.snapshot, self.bins)?;
-        writeln!(f, "targets    {} live, {} observations pending", self.targets, self.pending)?;
+        writeln!(
+            f,
+            "targets    {} live, {} observations pending",
+            self.targets, self.pending
+        )?;
         write!(f, "drifts     {}", self.drifts.len())
     }
 }

@@ -64,17 +64,26 @@ async fn readiness_follows_roles_and_metadata() {
     assert!(ready().await.contains("nothing has been published yet"));
     gate.publish(1, "2030-01-02T00:00:00Z").await;
     let answer = ready().await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#"{"ready":true,"reasons":[]}"#), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains(r#"{"ready":true,"reasons":[]}"#),
+        "{answer}"
+    );
 
     let error = "killed".to_owned();
     gate.admin.health.set("signer", Role::Down { error });
     let answer = ready().await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("signer is down: killed"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("signer is down: killed"),
+        "{answer}"
+    );
     gate.admin.health.set("signer", Role::Up);
 
     gate.clock.advance(86_400);
     let answer = ready().await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("version 1 of the timestamp expired"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("version 1 of the timestamp expired"),
+        "{answer}"
+    );
     assert!(gate.ask("/livez", "localhost").await.starts_with("HTTP/1.1 200"));
 }
 

@@ -39,7 +39,10 @@ impl Init {
     pub fn run(self) -> Result<(), CliError> {
         let config = Config::load(&self.config)?;
         if let Some(bins) = self.bins.filter(|bins| *bins != config.tuf.bins) {
-            let message = format!("`--bins {bins}` differs from the configuration, which says {}", config.tuf.bins);
+            let message = format!(
+                "`--bins {bins}` differs from the configuration, which says {}",
+                config.tuf.bins
+            );
             return Err(CliError::config(message).hint(format_args!("write `bins = {bins}` under `[tuf]`")));
         }
         let options = self.ceremony.options().map_err(failed)?;
@@ -52,7 +55,10 @@ impl Init {
             })),
             false => {
                 println!("{made}");
-                println!("next: take `{}` offline, then `tufgate serve`", options.root_dir.display());
+                println!(
+                    "next: take `{}` offline, then `tufgate serve`",
+                    options.root_dir.display()
+                );
                 Ok(())
             }
         }

@@ -81,7 +81,10 @@ async fn list(common: Common) -> Result<(), CliError> {
     } else {
         for drift in &drifts {
             println!("{}\n  recorded {}", drift.path, drift.recorded);
-            println!("  upstream {} ({} bytes), seen {}", drift.observed, drift.observed_length, drift.at);
+            println!(
+                "  upstream {} ({} bytes), seen {}",
+                drift.observed, drift.observed_length, drift.at
+            );
         }
     }
     match drifts.len() {
@@ -103,7 +106,9 @@ impl One {
         let config = Config::load(&self.common.config)?;
         let store = Store::existing(&config)?;
         let entry = store.ledger.lookup(&self.path).await.map_err(operator::failed)?;
-        let drift = entry.drift.ok_or_else(|| CliError::failed(format_args!("`{}` has not drifted", self.path)))?;
+        let drift = entry
+            .drift
+            .ok_or_else(|| CliError::failed(format_args!("`{}` has not drifted", self.path)))?;
         Ok(Found { config, store, drift })
     }
 
@@ -142,16 +147,25 @@ async fn end(ledger: &dyn Ledger, path: &TargetPath) -> Result<(), CliError> {
 async fn accept(one: One) -> Result<(), CliError> {
     let found = one.find().await?;
     let upstream = HttpUpstream::new(&found.config.upstream).map_err(CliError::config)?;
-    let read = neutral::read(&upstream, &one.path, u64::MAX).await.map_err(CliError::failed)?;
+    let read = neutral::read(&upstream, &one.path, u64::MAX)
+        .await
+        .map_err(CliError::failed)?;
     let Neutral::Found { digest, length, .. } = read else {
-        return Err(CliError::failed(format_args!("the upstream does not show `{}` whole: {read:?}", one.path)));
+        return Err(CliError::failed(format_args!(
+            "the upstream does not show `{}` whole: {read:?}",
+            one.path
+        )));
     };
     if digest != found.drift.observed {
         let message = format!("the upstream now has other bytes than those in question (sha256 {digest})");
         return Err(CliError::failed(message).hint("see `tufgate drift list` once the gate has looked at them too"));
     }
     let outcome = found.observe(Act::Replace { digest, length }).await?;
-    one.report("accepted", outcome.snapshot(), &format!("sha256 {digest}, {length} bytes, {outcome}"))
+    one.report(
+        "accepted",
+        outcome.snapshot(),
+        &format!("sha256 {digest}, {length} bytes, {outcome}"),
+    )
 }
 
 async fn reject(one: One) -> Result<(), CliError> {
@@ -165,7 +179,11 @@ async fn reject(one: One) -> Result<(), CliError> {
         detail: format!("kept {}, rejected {}", found.drift.recorded, found.drift.observed),
     };
     found.store.ledger.audit(line).await.map_err(operator::failed)?;
-    one.report("rejected", None, "the record stands; it drifts again if the upstream still has other bytes")
+    one.report(
+        "rejected",
+        None,
+        "the record stands; it drifts again if the upstream still has other bytes",
+    )
 }
 
 async fn forget(one: One) -> Result<(), CliError> {
@@ -176,7 +194,10 @@ async fn forget(one: One) -> Result<(), CliError> {
         return Err(CliError::failed(format_args!("nothing is recorded at `{}`", one.path)));
     }
     let ledger = &*store.ledger;
-    let seq = ledger.observe(operator::observation(&one.path, Act::Forget)).await.map_err(operator::failed)?;
+    let seq = ledger
+        .observe(operator::observation(&one.path, Act::Forget))
+        .await
+        .map_err(operator::failed)?;
     if entry.drift.is_some() {
         end(ledger, &one.path).await?;
     }

@@ -8,10 +8,7 @@ use std::{fmt, future::Future, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{
-    config::ConfigError,
-    server::StartError,
-};
+use crate::{config::ConfigError, server::StartError};
 
 mod ceremony;
 mod drift;

@@ -72,7 +72,9 @@ impl std::fmt::Display for Outcome {
 pub async fn published(ledger: &dyn Ledger, socket: &Path, seq: Seq) -> Result<Outcome, CliError> {
     let covered = async || -> Result<Option<Outcome>, CliError> {
         let publication = ledger.publication().await.map_err(failed)?;
-        Ok(publication.filter(|last| last.upto >= seq).map(|last| Outcome::Published(last.snapshot)))
+        Ok(publication
+            .filter(|last| last.upto >= seq)
+            .map(|last| Outcome::Published(last.snapshot)))
     };
     let Ok(mut signer) = wake::nudge(socket).await else {
         return Ok(Outcome::Pending);

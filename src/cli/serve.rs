@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     cli::CliError,
     config::Config,
-    server::{self, Overrides, Roles, SignerPlace, Stopped, child, child::SignerProgram, check},
+    server::{self, Overrides, Roles, SignerPlace, Stopped, check, child, child::SignerProgram},
     telemetry,
 };
 
@@ -82,7 +82,8 @@ impl Serve {
 
 /// This program as signer, for a configuration.
 pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
-    SignerProgram::this(&config.file).map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
+    SignerProgram::this(&config.file)
+        .map_err(|error| CliError::failed(format_args!("this program's own file: {error}")))
 }
 
 /// On a runtime with the configured number of threads: does what comes `before`, starts the roles, calls `started`, and
@@ -106,14 +107,19 @@ pub fn serve(
         let running = server::start(config, roles, Overrides::default()).await?;
         started(&running);
         let reason = until.await;
-        tracing::info!(reason, "shutting down; waiting at most {grace:?} for requests in flight");
+        tracing::info!(
+            reason,
+            "shutting down; waiting at most {grace:?} for requests in flight"
+        );
         Ok::<_, CliError>(running.stop().await)
     });
     // Whatever is left was cut: the grace is over.
     runtime.shutdown_timeout(Duration::ZERO);
     match ended? {
         Stopped::Whole => Ok(()),
-        Stopped::Cut(what) => Err(CliError::failed(format_args!("shut down after {grace:?}, but cut {what}"))),
+        Stopped::Cut(what) => Err(CliError::failed(format_args!(
+            "shut down after {grace:?}, but cut {what}"
+        ))),
     }
 }
 
@@ -152,6 +158,9 @@ async fn input_ends() {
 /// `--check`.
 fn check(config: &Config) -> Result<(), CliError> {
     super::block_on(check::check(config))??;
-    println!("{}: configuration, keys, ledger and depot are fine", config.file.display());
+    println!(
+        "{}: configuration, keys, ledger and depot are fine",
+        config.file.display()
+    );
     Ok(())
 }

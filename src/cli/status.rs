@@ -61,6 +61,9 @@ async fn ask(admin: SocketAddr) -> Option<Report> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let url = format!("http://{admin}/status").parse().ok()?;
     let answer = timeout(PATIENCE, client.get(url)).await.ok()?.ok()?;
-    let body = timeout(PATIENCE, Limited::new(answer.into_body(), LIMIT).collect()).await.ok()?.ok()?;
+    let body = timeout(PATIENCE, Limited::new(answer.into_body(), LIMIT).collect())
+        .await
+        .ok()?
+        .ok()?;
     serde_json::from_slice(&body.to_bytes()).ok()
 }

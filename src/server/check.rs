@@ -57,7 +57,9 @@ async fn listed(config: &Config, depot: &dyn Depot) -> Result<(), StartError> {
     };
     let parse = |name: &str, bytes: &[u8]| -> Result<Listing, StartError> {
         let envelope: Result<Envelope, _> = serde_json::from_slice(bytes);
-        envelope.map(|file| file.signed).map_err(|error| damaged(format!("`{name}`: {error}")))
+        envelope
+            .map(|file| file.signed)
+            .map_err(|error| damaged(format!("`{name}`: {error}")))
     };
     let mut listings = vec![parse(TIMESTAMP, &bytes)?];
     while let Some(listing) = listings.pop() {

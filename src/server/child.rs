@@ -127,11 +127,12 @@ impl SignerChild {
             }
         }
     }
-
 }
 
 fn count(line: &str, metrics: &Metrics) {
-    let seconds = line.strip_prefix(PUBLISHED).and_then(|seconds| seconds.trim().parse().ok());
+    let seconds = line
+        .strip_prefix(PUBLISHED)
+        .and_then(|seconds| seconds.trim().parse().ok());
     if let Some(seconds) = seconds {
         metrics.publications_total.inc();
         metrics.publication_seconds.observe(seconds);
@@ -167,7 +168,10 @@ impl ChildError {
     /// The exit code of a child that refused to start: 64 bad configuration, 65 damaged data.
     pub fn refusal(&self) -> Option<u8> {
         match self {
-            Self::Ended(status) => status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| [64, 65].contains(code)),
+            Self::Ended(status) => status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .filter(|code| [64, 65].contains(code)),
             _ => None,
         }
     }
@@ -211,7 +215,10 @@ mod tests {
         let body = "echo ready; echo published 0.5; echo published 1.5; echo noise; kill -9 $$";
         let child = script(dir.path(), body).start().await.unwrap();
         let metrics = Metrics::new().unwrap();
-        let death = child.attend(CancellationToken::new(), grace, &metrics).await.unwrap_err();
+        let death = child
+            .attend(CancellationToken::new(), grace, &metrics)
+            .await
+            .unwrap_err();
         assert_eq!(death.refusal(), None);
         assert!(death.to_string().contains("signal: 9"), "{death}");
         assert_eq!(metrics.publications_total.get(), 2);

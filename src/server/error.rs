@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
-    catalog::CatalogError, config::ConfigError, depot::DepotError, keys::KeyError, ledger::LedgerError, server::child::ChildError,
-    signer::SignerError, spool::SpoolError, upstream::UpstreamError, wake::WakeError,
+    catalog::CatalogError, config::ConfigError, depot::DepotError, keys::KeyError, ledger::LedgerError,
+    server::child::ChildError, signer::SignerError, spool::SpoolError, upstream::UpstreamError, wake::WakeError,
 };
 
 /// A start that failed.
@@ -51,7 +51,9 @@ pub enum StartError {
     #[error("{}", without_hint(.0))]
     Config(#[from] ConfigError),
     /// Metadata would name paths that the upstream shows to nobody without credentials.
-    #[error("the upstream asks anonymous readers for credentials (401), but metadata would name its paths to everybody")]
+    #[error(
+        "the upstream asks anonymous readers for credentials (401), but metadata would name its paths to everybody"
+    )]
     Challenged,
     /// A key cannot be used.
     #[error(transparent)]

@@ -84,7 +84,9 @@ impl Keeper {
         let kept = self.supervisor.keep("admin", shutdown.clone(), move |ready| {
             let (admin, shutdown, listener) = (admin.clone(), shutdown.clone(), bound.another());
             async move {
-                let listener = listener.and_then(TcpListener::from_std).map_err(|error| error.to_string())?;
+                let listener = listener
+                    .and_then(TcpListener::from_std)
+                    .map_err(|error| error.to_string())?;
                 ready.up();
                 admin::serve(admin, listener, shutdown.cancelled_owned())
                     .await
@@ -106,7 +108,10 @@ impl Keeper {
             let (open, shutdown) = (open.clone(), shutdown.clone());
             async move {
                 ready.up();
-                bound.serve(&conf, gate, open, shutdown).await.map_err(|error| error.to_string())
+                bound
+                    .serve(&conf, gate, open, shutdown)
+                    .await
+                    .map_err(|error| error.to_string())
             }
         });
         self.kept.push(("proxy", kept));
@@ -179,7 +184,10 @@ impl Keeper {
                     let deadline = deadline.get().copied().unwrap_or_else(|| Instant::now() + grace);
                     deadline.saturating_duration_since(Instant::now())
                 };
-                child.attend(shutdown, left, &metrics).await.map_err(|error| error.to_string())
+                child
+                    .attend(shutdown, left, &metrics)
+                    .await
+                    .map_err(|error| error.to_string())
             }
         });
         self.kept.push(("signer", kept));

@@ -77,7 +77,9 @@ impl Opened {
         let _silenced = silence.clone().drop_guard();
         let wake = Arc::clone(&self.parts.wake);
         let wire = tokio::spawn(self.wire.serve(wake, self.published, silence.clone()));
-        let done = signer::run(self.parts, shutdown).await.map_err(|error| error.to_string());
+        let done = signer::run(self.parts, shutdown)
+            .await
+            .map_err(|error| error.to_string());
         silence.cancel();
         wire.await.map_err(|error| error.to_string())?;
         done

@@ -14,11 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    admin::health::Health,
-    ledger::Ledger,
-    telemetry::Metrics,
-};
+use crate::{admin::health::Health, ledger::Ledger, telemetry::Metrics};
 
 /// A role's supervisor; an error is how the role ended when it was stopped.
 pub(super) type Kept = JoinHandle<Result<(), String>>;

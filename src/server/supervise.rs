@@ -139,7 +139,14 @@ mod tests {
         started.wait_for(|n| *n == 3).await.unwrap();
         shutdown.cancel();
         task.await.unwrap().unwrap();
-        assert_eq!(supervisor.metrics.role_failures_total.with_label_values(&["test"]).get(), 2);
+        assert_eq!(
+            supervisor
+                .metrics
+                .role_failures_total
+                .with_label_values(&["test"])
+                .get(),
+            2
+        );
         assert_eq!(health.roles()["test"], Role::Up);
     }
 }

@@ -80,7 +80,10 @@ async fn all_roles_in_one_process_start_publish_and_end_at_once() {
     }
     let begun = std::time::Instant::now();
     assert_eq!(running.stop().await, Stopped::Whole);
-    assert!(begun.elapsed() < Duration::from_secs(5), "an idle gate waits for nothing");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "an idle gate waits for nothing"
+    );
     TcpStream::connect(gate).await.unwrap_err();
     TcpStream::connect(admin).await.unwrap_err();
 }
@@ -123,7 +126,9 @@ async fn what_cannot_work_is_refused_with_its_exit_code() {
 async fn check_finds_a_file_that_was_changed_or_lost() {
     let (_dir, config) = prepared().await;
     check::check(&config).await.unwrap();
-    let mut running = start(config.clone(), Roles::here(), Overrides::default()).await.unwrap();
+    let mut running = start(config.clone(), Roles::here(), Overrides::default())
+        .await
+        .unwrap();
     running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
     assert_eq!(running.stop().await, Stopped::Whole);
     check::check(&config).await.unwrap();
@@ -134,7 +139,10 @@ async fn check_finds_a_file_that_was_changed_or_lost() {
     std::fs::write(&snapshot, whole.replacen("bins", "bims", 1)).unwrap();
     let error = check::check(&config).await.unwrap_err();
     assert_eq!(error.exit_code(), 65);
-    assert!(error.to_string().contains("`1.snapshot.json` has another sha256"), "{error}");
+    assert!(
+        error.to_string().contains("`1.snapshot.json` has another sha256"),
+        "{error}"
+    );
     std::fs::remove_file(&snapshot).unwrap();
     let error = check::check(&config).await.unwrap_err();
     assert!(error.to_string().contains("`1.snapshot.json` is missing"), "{error}");

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -56,7 +56,11 @@ impl Folder {
         }
         let config = Config::load(dir.join(CONFIG))?;
         if let Some(upstream) = wanted.upstream.filter(|upstream| **upstream != config.upstream.url) {
-            let message = format!("`{}` was set up for the upstream {}, not {upstream}", dir.display(), config.upstream.url);
+            let message = format!(
+                "`{}` was set up for the upstream {}, not {upstream}",
+                dir.display(),
+                config.upstream.url
+            );
             return Err(CliError::usage(message).hint("give another `--dir`, or change `url` in its `tufgate.toml`"));
         }
         let root = dir.join(ROOT);
@@ -97,7 +101,13 @@ async fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
         let message = format!("`{}` is not empty and holds no `{CONFIG}`", dir.display());
         return Err(CliError::usage(message).hint("give another `--dir`"));
     }
-    let making = tempfile::Builder::new().prefix(".tufgate-").tempdir_in(parent).map_err(io)?;
+    // It holds keys.
+    let mode = fs::Permissions::from_mode(0o700);
+    let making = tempfile::Builder::new()
+        .prefix(".tufgate-")
+        .permissions(mode)
+        .tempdir_in(parent);
+    let making = making.map_err(io)?;
     let at = making.path();
     // Remembered in the configuration, so that the next start finds the same addresses.
     let (www, admin) = (free_address().map_err(io)?, free_address().map_err(io)?);
@@ -120,15 +130,15 @@ async fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
     };
     let made = ceremony::perform(&Config::load(at.join(CONFIG))?, &options).await?;
     fs::write(at.join(ROOT), &made.root).map_err(io)?;
-    // `tempdir_in` made it with mode 0700; it holds keys.
-    fs::rename(making.keep(), dir).map_err(io)
+    fs::rename(at, dir).map_err(io)?;
+    // Under its new name it is nothing to clean up.
+    let _ = making.keep();
+    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     async fn open(dir: &Path, upstream: Option<&Url>) -> Result<Folder, CliError> {
@@ -147,14 +157,20 @@ mod tests {
         assert!(www.join("hello.txt").exists());
         let second = open(&dir, None).await.unwrap();
         assert!(!second.fresh);
-        assert_eq!((second.fingerprint, second.www().unwrap().1), (first.fingerprint, origin));
+        assert_eq!(
+            (second.fingerprint, second.www().unwrap().1),
+            (first.fingerprint, origin)
+        );
         assert_eq!(fs::read_dir(dir.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[tokio::test]
     async fn a_folder_of_another_upstream_or_of_other_things_is_left_alone() {
         let parent = tempfile::tempdir().unwrap();
-        let (one, two) = (Url::parse("http://127.0.0.1:1/a").unwrap(), Url::parse("http://127.0.0.1:2/").unwrap());
+        let (one, two) = (
+            Url::parse("http://127.0.0.1:1/a").unwrap(),
+            Url::parse("http://127.0.0.1:2/").unwrap(),
+        );
         let dir = parent.path().join("gate");
         let made = open(&dir, Some(&one)).await.unwrap();
         assert!(made.www().is_none());

@@ -114,12 +114,16 @@ fn greeting(folder: &Folder, gate: SocketAddr, admin: Option<SocketAddr>) -> Str
     text += "          its keys are not encrypted: good for trying out, not for more\n";
     text += &format!("root      sha256 {}\n", folder.fingerprint);
     text += &format!("upstream  {}", config.upstream.url);
-    text += &folder.www().map_or_else(String::new, |(www, _)| format!(" (a plain web server over {})", www.display()));
+    text += &folder.www().map_or_else(String::new, |(www, _)| {
+        format!(" (a plain web server over {})", www.display())
+    });
     text += &format!("\ngate      {gate}/\nmetadata  {gate}{}\n", config.gate.metadata_prefix);
     if let Some(admin) = admin {
         text += &format!("admin     http://{admin}/status\n");
     }
-    let program = std::env::current_exe().ok().map_or_else(|| "tufgate".to_owned(), |program| shown(&program));
+    let program = std::env::current_exe()
+        .ok()
+        .map_or_else(|| "tufgate".to_owned(), |program| shown(&program));
     text += &format!(
         r#"
 publish   curl -T {dir}/1.root.json {gate}/demo/first.json

@@ -46,7 +46,9 @@ async fn answer(State(www): State<PathBuf>, request: Request) -> Response {
         Method::GET | Method::HEAD if index => listing(&path).await,
         Method::GET | Method::HEAD => send(&path, request.headers()).await,
         Method::PUT if !index => store(&www, &path, request.into_body()).await,
-        Method::DELETE if !index => fs::remove_file(&path).await.map(|()| StatusCode::NO_CONTENT.into_response()),
+        Method::DELETE if !index => fs::remove_file(&path)
+            .await
+            .map(|()| StatusCode::NO_CONTENT.into_response()),
         _ => Ok(StatusCode::METHOD_NOT_ALLOWED.into_response()),
     };
     done.unwrap_or_else(|error| {
@@ -69,7 +71,8 @@ fn locate(www: &Path, uri: &Uri) -> Option<PathBuf> {
     if name.is_empty() {
         return Some(www.to_owned());
     }
-    let plain = |segment: &str| !segment.is_empty() && !segment.starts_with(TEMPORARY) && segment != "." && segment != "..";
+    let plain =
+        |segment: &str| !segment.is_empty() && !segment.starts_with(TEMPORARY) && segment != "." && segment != "..";
     let good = name.split('/').all(plain) && !name.contains(['\\', '\0']);
     good.then(|| www.join(name))
 }
@@ -84,10 +87,19 @@ async fn send(path: &Path, asked: &HeaderMap) -> io::Result<Response> {
         return Err(io::ErrorKind::NotFound.into());
     }
     let modified = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let nanos = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanos = modified
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let tag = format!("\"{:x}-{:x}\"", about.len(), nanos);
-    let validators = [(header::ETAG, tag.clone()), (header::LAST_MODIFIED, httpdate::fmt_http_date(modified))];
-    if asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    let validators = [
+        (header::ETAG, tag.clone()),
+        (header::LAST_MODIFIED, httpdate::fmt_http_date(modified)),
+    ];
+    if asked
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
     }
     let kind = match path.extension().and_then(|extension| extension.to_str()) {
@@ -95,7 +107,10 @@ async fn send(path: &Path, asked: &HeaderMap) -> io::Result<Response> {
         Some("json") => "application/json",
         _ => "application/octet-stream",
     };
-    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, about.len().to_string())];
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_LENGTH, about.len().to_string()),
+    ];
     let bytes = stream::try_unfold(file, async |mut file| {
         let mut chunk = vec![0; CHUNK];
         let read = file.read(&mut chunk).await?;
@@ -118,7 +133,11 @@ async fn store(www: &Path, path: &Path, body: Body) -> io::Result<Response> {
     file.sync_all().await?;
     let known = fs::try_exists(path).await?;
     temporary.persist(path).map_err(|error| error.error)?;
-    let status = if known { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
+    let status = if known {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::CREATED
+    };
     Ok(status.into_response())
 }
 
@@ -139,7 +158,10 @@ async fn listing(folder: &Path) -> io::Result<Response> {
         format!("<li><a href=\"{}\">{}</a>\n", target.replace("%2F", "/"), escape(name))
     };
     let links: String = names.iter().map(link).collect();
-    Ok(Html(format!("<!doctype html><meta charset=utf-8><title>artifacts</title>\n<ul>\n{links}</ul>\n")).into_response())
+    Ok(Html(format!(
+        "<!doctype html><meta charset=utf-8><title>artifacts</title>\n<ul>\n{links}</ul>\n"
+    ))
+    .into_response())
 }
 
 #[cfg(test)]
@@ -148,10 +170,17 @@ mod tests {
     use super::*;
 
     async fn ask(www: &Path, method: &str, path: &str, body: &'static str) -> (StatusCode, Bytes) {
-        let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::from(body))
+            .unwrap();
         let answer = answer(State(www.to_owned()), request).await;
         let status = answer.status();
-        (status, axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap())
+        (
+            status,
+            axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -160,9 +189,15 @@ mod tests {
         let www = www.path();
         assert_eq!(ask(www, "PUT", "/a/b%20c.txt", "one").await.0, StatusCode::CREATED);
         assert_eq!(ask(www, "PUT", "/a/b%20c.txt", "two").await.0, StatusCode::NO_CONTENT);
-        assert_eq!(ask(www, "GET", "/a/b%20c.txt", "").await, (StatusCode::OK, "two".into()));
+        assert_eq!(
+            ask(www, "GET", "/a/b%20c.txt", "").await,
+            (StatusCode::OK, "two".into())
+        );
         let list = ask(www, "GET", "/a/", "").await.1;
-        assert!(String::from_utf8_lossy(&list).contains("<a href=\"b%20c%2Etxt\">b c.txt</a>"), "{list:?}");
+        assert!(
+            String::from_utf8_lossy(&list).contains("<a href=\"b%20c%2Etxt\">b c.txt</a>"),
+            "{list:?}"
+        );
         assert_eq!(ask(www, "GET", "/a", "").await.0, StatusCode::NOT_FOUND);
         assert_eq!(ask(www, "DELETE", "/a/b%20c.txt", "").await.0, StatusCode::NO_CONTENT);
         assert_eq!(ask(www, "GET", "/a/b%20c.txt", "").await.0, StatusCode::NOT_FOUND);
@@ -174,7 +209,14 @@ mod tests {
         let www = dir.path().join("www");
         std::fs::create_dir(&www).unwrap();
         std::fs::write(dir.path().join("secret"), "x").unwrap();
-        for path in ["/../secret", "/%2e%2e/secret", "/a/..%2f..%2fsecret", "//secret", "/.upload-x", "/%00"] {
+        for path in [
+            "/../secret",
+            "/%2e%2e/secret",
+            "/a/..%2f..%2fsecret",
+            "//secret",
+            "/.upload-x",
+            "/%00",
+        ] {
             assert_eq!(ask(&www, "GET", path, "").await.0, StatusCode::BAD_REQUEST, "{path}");
         }
     }

@@ -35,7 +35,10 @@ pub struct Reply {
 impl Reply {
     /// The value of `Tufgate-Status`.
     pub fn tufgate_status(&self) -> &str {
-        self.headers.get("tufgate-status").and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.headers
+            .get("tufgate-status")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
     }
 }
 
@@ -45,7 +48,9 @@ impl Web {
         Self {
             base: base.to_owned(),
             // Connections are not kept: a gate that was killed must not be asked over a dead one.
-            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http(),
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build_http(),
         }
     }
 
@@ -56,7 +61,8 @@ impl Web {
 
     /// GET that waits until the target is in a published snapshot (`Prefer: wait`, RFC 7240).
     pub async fn get_signed(&self, path: &str) -> Result<Reply, String> {
-        self.ask(Method::GET, path, &[("prefer", "wait=30")], Bytes::new()).await
+        self.ask(Method::GET, path, &[("prefer", "wait=30")], Bytes::new())
+            .await
     }
 
     /// PUT.
@@ -72,7 +78,11 @@ impl Web {
         let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
         let failed = |why: &dyn std::fmt::Display| format!("{method} {}{path}: {why}", self.base);
         timeout(PATIENCE, async {
-            let answer = self.client.request(request).await.map_err(|error| failed(&deepest(&error)))?;
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| failed(&deepest(&error)))?;
             let (head, mut body) = answer.into_parts();
             let mut reply = Reply {
                 status: head.status,
