@@ -94,7 +94,9 @@ impl Client {
     /// Why the client cannot download a target that every other client can, if so.
     pub fn cannot(self, target: &str) -> Option<&'static str> {
         match (self, target) {
-            (Client::TufJs, "__proto__") => Some("looks targets up in a plain object, whose `__proto__` is never its own"),
+            (Client::TufJs, "__proto__") => {
+                Some("looks targets up in a plain object, whose `__proto__` is never its own")
+            }
             _ => None,
         }
     }

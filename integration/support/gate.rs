@@ -125,7 +125,15 @@ impl Gate {
         let init = tufgate(
             &dir,
             &[
-                "init", "--config", "tufgate.toml", "--root-keys", "1", "--root-threshold", "1", "--root-dir", "root",
+                "init",
+                "--config",
+                "tufgate.toml",
+                "--root-keys",
+                "1",
+                "--root-threshold",
+                "1",
+                "--root-dir",
+                "root",
                 "--unencrypted",
             ],
         );
@@ -141,7 +149,11 @@ impl Gate {
 
     /// Starts it and waits until it is ready.
     pub fn run(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("gate.log")).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("gate.log"))
+            .unwrap();
         let child = Command::new(binary())
             .args(["serve", "--config", "tufgate.toml"])
             .current_dir(&self.dir)
@@ -180,7 +192,9 @@ impl Gate {
         // The supervising thread need not be the main one: any thread's children count.
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
         let direct = fs::read_to_string(path).unwrap_or_default();
-        let others = tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        let others = tasks
+            .flatten()
+            .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
         std::iter::once(direct)
             .chain(others)
             .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
@@ -235,7 +249,9 @@ impl Gate {
         let response = http::request(self.addr, "PUT", target, &[("Prefer", "wait=20")], body);
         assert!((200..300).contains(&response.status), "{target}: {response:?}");
         assert!(
-            response.header("tufgate-status").is_some_and(|status| status.starts_with("signed")),
+            response
+                .header("tufgate-status")
+                .is_some_and(|status| status.starts_with("signed")),
             "{target}: {response:?}"
         );
         response
@@ -271,5 +287,8 @@ impl Drop for Gate {
 
 /// Sends a signal to a process this test started.
 pub fn signal(name: &str, pid: u32) {
-    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    let _ = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
 }

@@ -22,7 +22,10 @@ pub struct Response {
 impl Response {
     /// A header's first value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The last part of the problem's `type`.
@@ -148,7 +151,9 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
         let Some(at) = rest.windows(2).position(|window| window == b"\r\n") else {
             return (body, false);
         };
-        let size = std::str::from_utf8(&rest[..at]).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
+        let size = std::str::from_utf8(&rest[..at])
+            .ok()
+            .and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
         let Some(size) = size else { return (body, false) };
         rest = &rest[at + 2..];
         if size == 0 {

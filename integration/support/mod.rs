@@ -1,6 +1,10 @@
 //! What the integration tests run the gate against: real servers, hostile ones, and other people's clients.
 #![allow(dead_code, reason = "every test target includes this module and uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 pub mod clients;
 pub mod gate;

@@ -88,7 +88,9 @@ impl Seen {
     /// A header's first value; names are compared without case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
-        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        lines
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
     }
 }
 
@@ -191,7 +193,10 @@ async fn converse(mut stream: Stream, state: &Mutex<State>) -> io::Result<()> {
             let mut state = lock(state);
             state.seen.push(seen.clone());
             let scripted = state.scripts.get(seen.path()).or(state.default.as_ref()).cloned();
-            (scripted.unwrap_or(Behaviour::Serve(Framing::Length)), state.files.get(seen.path()).cloned())
+            (
+                scripted.unwrap_or(Behaviour::Serve(Framing::Length)),
+                state.files.get(seen.path()).cloned(),
+            )
         };
         let goes_on = match seen.method.as_str() {
             "GET" | "HEAD" => answer_read(&mut stream, &seen, &behaviour, file).await?,
@@ -234,7 +239,10 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
     let (framing, lines) = match behaviour {
         B::Serve(framing) | B::Truncate(framing, _) | B::Stall(framing, _) => (*framing, String::new()),
         B::ServeWith(framing, lines) => (*framing, lines.clone()),
-        B::Part(_, from, to) => (Framing::Length, format!("Content-Range: bytes {from}-{}/{length}\r\n", to - 1)),
+        B::Part(_, from, to) => (
+            Framing::Length,
+            format!("Content-Range: bytes {from}-{}/{length}\r\n", to - 1),
+        ),
         _ => (Framing::Length, String::new()),
     };
     let (status, body, announced) = match behaviour {
@@ -248,7 +256,9 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
         Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
         Framing::Close | Framing::Old => "Connection: close\r\n".to_owned(),
     };
-    stream.write_all(format!("HTTP/{version} {status} Told\r\n{lines}{told}\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("HTTP/{version} {status} Told\r\n{lines}{told}\r\n").as_bytes())
+        .await?;
     let open = !matches!(framing, Framing::Close | Framing::Old);
     if seen.method == "HEAD" {
         return Ok(open);
@@ -275,7 +285,9 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
 
 async fn answer_write(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, state: &Mutex<State>) -> Next {
     use Behaviour as B;
-    let expects = seen.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
+    let expects = seen
+        .header("expect")
+        .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
     match behaviour {
         B::Raw(bytes) => return stream.write_all(bytes).await.map(|()| false),
         B::EarlyClose(status) => return plain(stream, *status, "Connection: close\r\n").await.map(|_| false),
@@ -290,7 +302,9 @@ async fn answer_write(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, s
         B::HangUp(at) => *at,
         _ => usize::MAX,
     };
-    let Some(body) = read_body(stream, seen, limit).await? else { return Ok(false) };
+    let Some(body) = read_body(stream, seen, limit).await? else {
+        return Ok(false);
+    };
     let store = |state: &Mutex<State>| match seen.method.as_str() {
         "DELETE" => lock(state).files.remove(seen.path()).is_some(),
         _ => lock(state).files.insert(seen.path().to_owned(), body).is_some(),
@@ -324,7 +338,9 @@ async fn answer_write(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, s
 /// An answer without a body.
 async fn plain(stream: &mut Stream, status: u16, lines: &str) -> Next {
     let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
-    stream.write_all(format!("HTTP/1.1 {status} Told\r\n{lines}{length}\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("HTTP/1.1 {status} Told\r\n{lines}{length}\r\n").as_bytes())
+        .await?;
     Ok(true)
 }
 
@@ -344,7 +360,10 @@ async fn write_body(stream: &mut Stream, body: &[u8], framing: Framing) -> io::R
 async fn read_body(stream: &mut Stream, seen: &Seen, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     if seen.header("transfer-encoding").is_none() {
-        let length = seen.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let length = seen
+            .header("content-length")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         let wanted = limit.min(length);
         let read = stream.take(wanted as u64).read_to_end(&mut body).await?;
         return Ok((read == wanted).then_some(body));
@@ -353,7 +372,9 @@ async fn read_body(stream: &mut Stream, seen: &Seen, limit: usize) -> io::Result
         let mut line = String::new();
         stream.read_line(&mut line).await?;
         let digits = line.split(';').next().unwrap_or_default().trim();
-        let Ok(size) = usize::from_str_radix(digits, 16) else { return Ok(None) };
+        let Ok(size) = usize::from_str_radix(digits, 16) else {
+            return Ok(None);
+        };
         let start = body.len();
         body.resize(start + size, 0);
         let mut end = [0; 2];

@@ -59,7 +59,8 @@ fn versions(addr: std::net::SocketAddr) -> Option<BTreeMap<String, u64>> {
 fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let puts: usize = std::env::var("TUFGATE_CRASH_PUTS").map_or(5_000, |n| n.parse().unwrap());
     let kills: usize = std::env::var("TUFGATE_CRASH_KILLS").map_or(20, |n| n.parse().unwrap());
-    let seed = std::env::var("TUFGATE_SEED").map_or_else(|_| u64::from(std::process::id()) | 1 << 40, |n| n.parse().unwrap());
+    let seed =
+        std::env::var("TUFGATE_SEED").map_or_else(|_| u64::from(std::process::id()) | 1 << 40, |n| n.parse().unwrap());
     let nginx = Nginx::start();
     let mut gate = Gate::start(&Setup::learning(nginx.url()));
     gate.publish("/seed.txt", b"seed");
@@ -112,7 +113,9 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
                 let mut ours = ours.lock().unwrap();
                 ours.0 += 1;
                 let text = String::from_utf8_lossy(&said.stderr).to_lowercase();
-                let lost = ["refused", "reset", "broken pipe", "closed", "connect", "eof"].iter().any(|word| text.contains(word));
+                let lost = ["refused", "reset", "broken pipe", "closed", "connect", "eof"]
+                    .iter()
+                    .any(|word| text.contains(word));
                 if !said.status.success() && !lost {
                     ours.1.push(text);
                 }
@@ -145,7 +148,9 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
         let mut random = Random(seed);
         for kill in 0..kills {
             let at = (puts * kill + (random.next() as usize % puts.max(1))) / kills;
-            until("the next kill", || acknowledged.lock().unwrap().len() >= at.min(puts - 1));
+            until("the next kill", || {
+                acknowledged.lock().unwrap().len() >= at.min(puts - 1)
+            });
             std::thread::sleep(Duration::from_micros(random.next() % 30_000));
             gate.kill();
             gate.run();
@@ -178,7 +183,10 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
 fn try_put(addr: std::net::SocketAddr, target: &str, body: &[u8]) -> Option<u16> {
     let mut stream = std::net::TcpStream::connect(addr).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-    let head = format!("PUT {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "PUT {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     std::io::Write::write_all(&mut stream, &[head.as_bytes(), body].concat()).ok()?;
     Some(http::read(stream, false).status).filter(|status| *status != 0)
 }

@@ -49,14 +49,20 @@ fn drifted_bytes_never_arrive_whole_in_any_framing() {
                 match response.status {
                     502 => clean += 1,
                     200 => {
-                        assert!(!response.whole && response.body.len() < body.len(), "{path} try {at}: whole");
+                        assert!(
+                            !response.whole && response.body.len() < body.len(),
+                            "{path} try {at}: whole"
+                        );
                         assert_ne!(response.body, other, "{path} try {at}: all of the other bytes");
                         cut += 1;
                     }
                     status => panic!("{path} try {at}: {status}"),
                 }
             }
-            assert!(name == "large" || clean == TRIES, "{path}: small ones are refused cleanly");
+            assert!(
+                name == "large" || clean == TRIES,
+                "{path}: small ones are refused cleanly"
+            );
             counts.push(format!("{path}: {clean} clean 502, {cut} cut"));
             origin.put_file(&path, body.clone());
             until("the old bytes to be served again", || gate.get(&path).body == *body);
@@ -71,10 +77,20 @@ fn curl_gets_502_for_small_and_exit_18_for_large() {
     let gate = Gate::start(&Setup::learning(origin.url()));
     let curl = |path: &str| {
         let output = Command::new("curl")
-            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &format!("{}{path}", gate.url())])
+            .args([
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &format!("{}{path}", gate.url()),
+            ])
             .output()
             .unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     };
     gate.publish("/small", &[1; 1000]);
     origin.put_file("/small", vec![2; 1000]);
@@ -82,7 +98,9 @@ fn curl_gets_502_for_small_and_exit_18_for_large() {
     gate.publish("/large", &[1; 1_000_000]);
     origin.put_file("/large", vec![2; 1_000_000]);
     assert_eq!(curl("/large"), (Some(18), "200".to_owned()), "the first reader is cut");
-    until("the drift to be confirmed", || gate.metric("tufgate_drifts_total") >= 2.0);
+    until("the drift to be confirmed", || {
+        gate.metric("tufgate_drifts_total") >= 2.0
+    });
     assert_eq!(curl("/large"), (Some(0), "502".to_owned()), "then it is a clean 502");
 }
 
@@ -129,7 +147,10 @@ fn operators_accept_reject_and_forget() {
     assert!(accept.status.success(), "{accept:?}");
     until("the accepted bytes to be signed", || {
         let response = gate.get("/taken");
-        response.body == b"new bytes" && response.header("tufgate-status").is_some_and(|s| s.starts_with("signed"))
+        response.body == b"new bytes"
+            && response
+                .header("tufgate-status")
+                .is_some_and(|s| s.starts_with("signed"))
     });
     drift("refused", b"old", b"new");
     let reject = gate.command(&["drift", "reject", "refused"]);
@@ -140,7 +161,10 @@ fn operators_accept_reject_and_forget() {
     assert!(forget.status.success(), "{forget:?}");
     until("the path to be learned anew", || {
         let response = gate.get("/dropped");
-        response.body == b"new" && response.header("tufgate-status").is_some_and(|s| s.starts_with("signed"))
+        response.body == b"new"
+            && response
+                .header("tufgate-status")
+                .is_some_and(|s| s.starts_with("signed"))
     });
 }
 

@@ -15,14 +15,20 @@ use crate::{
 };
 
 fn signed(response: &http::Response) -> bool {
-    response.header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+    response
+        .header("tufgate-status")
+        .is_some_and(|status| status.starts_with("signed"))
 }
 
 #[test]
 fn the_first_whole_fetch_teaches() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
-    for (name, body) in [("small", b"small".to_vec()), ("large", vec![5; 2_000_000]), ("empty", Vec::new())] {
+    for (name, body) in [
+        ("small", b"small".to_vec()),
+        ("large", vec![5; 2_000_000]),
+        ("empty", Vec::new()),
+    ] {
         fs::write(nginx.file(name), &body).unwrap();
         let first = gate.get(&format!("/{name}"));
         assert_eq!((first.status, &first.body, first.whole), (200, &body, true), "{name}");
@@ -36,9 +42,10 @@ fn the_first_whole_fetch_teaches() {
 #[test]
 fn learn_publish_ignores_fetches_and_none_ignores_both() {
     let nginx = Nginx::start();
-    let gate = Gate::start(&Setup::learning(nginx.url()).rules(
-        "[[rule]]\npath = \"p/**\"\nkind = \"immutable\"\n[[rule]]\npath = \"m/**\"\nkind = \"mutable\"\n",
-    ));
+    let gate = Gate::start(
+        &Setup::learning(nginx.url())
+            .rules("[[rule]]\npath = \"p/**\"\nkind = \"immutable\"\n[[rule]]\npath = \"m/**\"\nkind = \"mutable\"\n"),
+    );
     for folder in ["p", "m", "u"] {
         fs::create_dir_all(nginx.file(folder)).unwrap();
         fs::write(nginx.file(&format!("{folder}/x")), b"1").unwrap();
@@ -50,7 +57,11 @@ fn learn_publish_ignores_fetches_and_none_ignores_both() {
     gate.publish("/p/y", b"published");
     for folder in ["m", "u"] {
         assert_eq!(gate.put(&format!("/{folder}/z"), b"1").status, 201);
-        assert_eq!(gate.put(&format!("/{folder}/z"), b"2").status, 204, "untracked paths may change");
+        assert_eq!(
+            gate.put(&format!("/{folder}/z"), b"2").status,
+            204,
+            "untracked paths may change"
+        );
     }
     assert_eq!(gate.status()["targets"], 1);
 }
@@ -98,7 +109,14 @@ fn ranges_come_from_verified_bytes_only() {
     assert_eq!((range("bytes=0-1,5-6").status, range("lines=1").status), (200, 200));
     let etag = gate.get("/r.bin").header("etag").unwrap().to_owned();
     let conditional = |condition: &str| {
-        http::request(gate.addr, "GET", "/r.bin", &[("Range", "bytes=0-0"), ("If-Range", condition)], b"").status
+        http::request(
+            gate.addr,
+            "GET",
+            "/r.bin",
+            &[("Range", "bytes=0-0"), ("If-Range", condition)],
+            b"",
+        )
+        .status
     };
     assert_eq!((conditional(&etag), conditional("\"other\"")), (206, 200));
     let mut other = body.clone();
@@ -124,7 +142,11 @@ fn heads_and_conditions_on_recorded_paths() {
     let stale = http::request(gate.addr, "GET", "/h.txt", &[("If-None-Match", "\"x\"")], b"");
     assert_eq!((stale.status, stale.body.as_slice()), (200, &b"0123456789"[..]));
     fs::write(nginx.file("h.txt"), b"01234567890").unwrap();
-    assert_eq!(http::request(gate.addr, "HEAD", "/h.txt", &[], b"").status, 502, "a length that differs");
+    assert_eq!(
+        http::request(gate.addr, "HEAD", "/h.txt", &[], b"").status,
+        502,
+        "a length that differs"
+    );
 }
 
 #[test]
@@ -148,9 +170,10 @@ fn ranges_and_heads_of_unknown_paths_lead_to_a_neutral_read() {
 #[test]
 fn queries_never_teach_and_are_refused_on_recorded_paths() {
     let nginx = Nginx::start();
-    let gate = Gate::start(&Setup::learning(nginx.url()).rules(
-        "[[rule]]\npath = \"**\"\nkind = \"immutable\"\nlearn = \"fetch\"\nquery = [\"v\"]\n",
-    ));
+    let gate = Gate::start(
+        &Setup::learning(nginx.url())
+            .rules("[[rule]]\npath = \"**\"\nkind = \"immutable\"\nlearn = \"fetch\"\nquery = [\"v\"]\n"),
+    );
     fs::write(nginx.file("q"), b"1").unwrap();
     assert_eq!(gate.get("/q?x=1").body, b"1");
     assert_eq!(gate.status()["targets"], 0);
@@ -200,11 +223,17 @@ fn retracted_paths_are_410_in_every_form_and_leave_the_metadata() {
     let digest = Digest::of(b"bad");
     let output = gate.command(&["retract", "d/bad.txt", "--reason", "found to be bad"]);
     assert!(output.status.success(), "{output:?}");
-    for target in ["/d/bad.txt".to_owned(), format!("/d/{digest}.bad.txt"), format!("/{digest}.d/bad.txt")] {
+    for target in [
+        "/d/bad.txt".to_owned(),
+        format!("/d/{digest}.bad.txt"),
+        format!("/{digest}.d/bad.txt"),
+    ] {
         assert_eq!(gate.get(&target).status, 410, "{target}");
     }
     assert_eq!(gate.put("/d/bad.txt", b"bad").status, 409);
-    until("it to leave the metadata", || crate::matrix::fetch_with_tufgate(&gate, "d/bad.txt").is_err());
+    until("it to leave the metadata", || {
+        crate::matrix::fetch_with_tufgate(&gate, "d/bad.txt").is_err()
+    });
 }
 
 #[test]
@@ -223,9 +252,11 @@ fn track_follows_changes_and_never_goes_back() {
         response.status == 200 && response.body == b"three, behind the gate"
     });
     fs::write(nginx.file("t"), b"two").unwrap();
-    until("the drift", || gate.metric("tufgate_drifts_total") >= 1.0 || {
-        let _ = gate.get("/t");
-        false
+    until("the drift", || {
+        gate.metric("tufgate_drifts_total") >= 1.0 || {
+            let _ = gate.get("/t");
+            false
+        }
     });
     assert_eq!(gate.get("/t").status, 502);
 }
@@ -236,13 +267,20 @@ fn redirects_are_followed_within_bounds() {
     origin.put_file("/target", b"behind a redirect".to_vec());
     origin.script("/moved", Behaviour::Redirect("/target".to_owned()));
     origin.script("/loop", Behaviour::Redirect("/loop".to_owned()));
-    origin.script("/away", Behaviour::Redirect("http://127.0.0.2:9/x?signature=secret".to_owned()));
+    origin.script(
+        "/away",
+        Behaviour::Redirect("http://127.0.0.2:9/x?signature=secret".to_owned()),
+    );
     let gate = Gate::start(&Setup::learning(origin.url()));
     let moved = gate.get("/moved");
     assert_eq!((moved.status, moved.body.as_slice()), (200, &b"behind a redirect"[..]));
     for path in ["/loop", "/away"] {
         let refused = gate.get(path);
-        assert_eq!((refused.status, refused.problem().as_deref()), (502, Some("upstream-redirect")), "{path}");
+        assert_eq!(
+            (refused.status, refused.problem().as_deref()),
+            (502, Some("upstream-redirect")),
+            "{path}"
+        );
         assert!(!String::from_utf8_lossy(&refused.body).contains("secret"));
     }
     assert_eq!(gate.status()["targets"], 1);
@@ -254,15 +292,35 @@ fn broken_upstreams_teach_nothing_and_get_their_status() {
     let gate = Gate::start(&Setup::learning(origin.url()).upstream_keys("io_timeout = \"2s\"\n"));
     let cases: Vec<(&str, Behaviour, &[u16])> = vec![
         ("/truncated", Behaviour::Truncate(Framing::Length, 500), &[200, 502]),
-        ("/truncated-chunks", Behaviour::Truncate(Framing::Chunked, 500), &[200, 502]),
+        (
+            "/truncated-chunks",
+            Behaviour::Truncate(Framing::Chunked, 500),
+            &[200, 502],
+        ),
         ("/reset", Behaviour::Reset(500), &[200, 502]),
         ("/stalled", Behaviour::Stall(Framing::Length, 500), &[200, 504]),
         ("/long", Behaviour::Lie(100), &[200, 502]),
-        ("/garbage", Behaviour::Raw(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec()), &[502]),
+        (
+            "/garbage",
+            Behaviour::Raw(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec()),
+            &[502],
+        ),
         ("/silent", Behaviour::Silent, &[504]),
-        ("/gzip", Behaviour::ServeWith(Framing::Length, "Content-Encoding: gzip\r\n".to_owned()), &[200]),
-        ("/vary", Behaviour::ServeWith(Framing::Length, "Vary: Cookie\r\n".to_owned()), &[200]),
-        ("/no-store", Behaviour::ServeWith(Framing::Length, "Cache-Control: no-store\r\n".to_owned()), &[200]),
+        (
+            "/gzip",
+            Behaviour::ServeWith(Framing::Length, "Content-Encoding: gzip\r\n".to_owned()),
+            &[200],
+        ),
+        (
+            "/vary",
+            Behaviour::ServeWith(Framing::Length, "Vary: Cookie\r\n".to_owned()),
+            &[200],
+        ),
+        (
+            "/no-store",
+            Behaviour::ServeWith(Framing::Length, "Cache-Control: no-store\r\n".to_owned()),
+            &[200],
+        ),
         ("/part", Behaviour::Part(200, 2, 5), &[200, 502]),
         ("/close", Behaviour::Serve(Framing::Close), &[200]),
         ("/old", Behaviour::Serve(Framing::Old), &[200]),
@@ -273,10 +331,17 @@ fn broken_upstreams_teach_nothing_and_get_their_status() {
         let response = gate.get(path);
         assert!(statuses.contains(&response.status), "{path}: {response:?}");
         if response.status >= 500 {
-            assert_eq!(response.header("content-type"), Some("application/problem+json"), "{path}");
+            assert_eq!(
+                response.header("content-type"),
+                Some("application/problem+json"),
+                "{path}"
+            );
         }
         if path.contains("trunc") || path == "/reset" || path == "/stalled" || path == "/long" {
-            assert!(response.status != 200 || !response.whole, "{path}: a cut body looked whole");
+            assert!(
+                response.status != 200 || !response.whole,
+                "{path}: a cut body looked whole"
+            );
         }
     }
     assert_eq!(gate.status()["targets"], 0, "nothing was learned");
@@ -286,7 +351,9 @@ fn broken_upstreams_teach_nothing_and_get_their_status() {
 #[test]
 fn an_upstream_that_answers_anything_disables_learning() {
     let (_runtime, origin) = hostile_origin();
-    origin.script_all(Behaviour::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi".to_vec()));
+    origin.script_all(Behaviour::Raw(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi".to_vec(),
+    ));
     let gate = Gate::start(&Setup::learning(origin.url()));
     assert_eq!(gate.get("/anything").body, b"hi");
     assert_eq!(gate.metric("tufgate_learning_disabled"), 1.0);

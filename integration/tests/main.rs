@@ -16,7 +16,11 @@ mod uploads;
 
 /// An origin that behaves as told, and the runtime it lives on.
 fn hostile_origin() -> (tokio::runtime::Runtime, support::origin::Origin) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let origin = runtime.block_on(support::origin::Origin::start());
     (runtime, origin)
 }

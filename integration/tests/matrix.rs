@@ -45,7 +45,12 @@ fn recordable() -> Vec<Case> {
 fn storable(cases: Vec<Case>) -> Vec<Case> {
     let folders: HashSet<String> = cases
         .iter()
-        .flat_map(|case| case.path.match_indices('/').map(|(at, _)| case.path[..at].to_owned()).collect::<Vec<_>>())
+        .flat_map(|case| {
+            case.path
+                .match_indices('/')
+                .map(|(at, _)| case.path[..at].to_owned())
+                .collect::<Vec<_>>()
+        })
         .collect();
     cases.into_iter().filter(|case| !folders.contains(&case.path)).collect()
 }
@@ -94,7 +99,8 @@ fn run_matrix(publish: bool) {
     }
     until("all to be signed", || {
         let last = gate.get(&cases.last().unwrap().raw);
-        last.header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        last.header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
             && gate.status()["pending"] == 0
     });
     let scratch = tempfile::tempdir().unwrap();
@@ -107,15 +113,24 @@ fn run_matrix(publish: bool) {
             user_agent: "matrix".to_owned(),
         };
         fs::create_dir_all(&place.dir).unwrap();
-        let outs: Vec<PathBuf> = (0..cases.len()).map(|n| scratch.path().join(format!("{}-{n}", client.name()))).collect();
-        let wanted: Vec<(&str, &Path)> =
-            cases.iter().zip(&outs).map(|(case, out)| (case.path.as_str(), out.as_path())).collect();
+        let outs: Vec<PathBuf> = (0..cases.len())
+            .map(|n| scratch.path().join(format!("{}-{n}", client.name())))
+            .collect();
+        let wanted: Vec<(&str, &Path)> = cases
+            .iter()
+            .zip(&outs)
+            .map(|(case, out)| (case.path.as_str(), out.as_path()))
+            .collect();
         for ((case, said), out) in cases.iter().zip(client.get(&place, &wanted)).zip(&outs) {
-            let excused = CANNOT.iter().find(|(name, applies, _)| *name == client.name() && applies(&case.path));
+            let excused = CANNOT
+                .iter()
+                .find(|(name, applies, _)| *name == client.name() && applies(&case.path));
             let good = said.result.is_ok() && fs::read(out).is_ok_and(|bytes| bytes == content(&case.path));
             match (good, excused) {
                 (true, None) | (false, Some(_)) => {}
-                (true, Some((_, _, why))) => wrong.push(format!("{} can do {:?} after all ({why})", client.name(), case.path)),
+                (true, Some((_, _, why))) => {
+                    wrong.push(format!("{} can do {:?} after all ({why})", client.name(), case.path))
+                }
                 (false, None) => wrong.push(format!("{}: {:?}: {:?}", client.name(), case.path, said.result)),
             }
         }
@@ -135,10 +150,21 @@ fn run_matrix(publish: bool) {
         counts.insert(client.name(), artifacts);
     }
     let mode = if publish { "PUT" } else { "first fetch" };
-    println!("matrix, {mode}: {} names; artifact requests by User-Agent in the access log: {counts:?}", cases.len());
-    assert!(wrong.is_empty(), "{} of the matrix' cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    println!(
+        "matrix, {mode}: {} names; artifact requests by User-Agent in the access log: {counts:?}",
+        cases.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of the matrix' cells are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     for (client, count) in counts {
-        assert!(count >= cases.len() * 9 / 10, "{client} asked the gate for {count} artifacts only");
+        assert!(
+            count >= cases.len() * 9 / 10,
+            "{client} asked the gate for {count} artifacts only"
+        );
     }
 }
 
@@ -174,6 +200,10 @@ fn no_client_gets_bytes_written_behind_the_gate() {
         fs::create_dir_all(&place.dir).unwrap();
         let outs = [scratch.path().join("small"), scratch.path().join("large")];
         let said = client.get(&place, &[("d/small.bin", &outs[0]), ("d/large.bin", &outs[1])]);
-        assert!(said.iter().all(|said| said.result.is_err()), "{}: {said:?}", client.name());
+        assert!(
+            said.iter().all(|said| said.result.is_err()),
+            "{}: {said:?}",
+            client.name()
+        );
     }
 }

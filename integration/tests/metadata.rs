@@ -26,21 +26,41 @@ fn json(gate: &Gate, name: &str) -> Value {
 fn versioned_files_are_immutable_and_the_timestamp_moves() {
     let (_nginx, gate) = pair();
     gate.publish("/x", b"x");
-    let version = json(&gate, "timestamp.json")["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    let version = json(&gate, "timestamp.json")["signed"]["meta"]["snapshot.json"]["version"]
+        .as_u64()
+        .unwrap();
     for name in ["1.root.json".to_owned(), format!("{version}.snapshot.json")] {
         let response = gate.get(&format!("/metadata/{name}"));
-        assert_eq!(response.header("cache-control"), Some("public, max-age=31536000, immutable"), "{name}");
+        assert_eq!(
+            response.header("cache-control"),
+            Some("public, max-age=31536000, immutable"),
+            "{name}"
+        );
         assert!(response.header("etag").unwrap().starts_with('"'));
         assert!(response.header("vary").unwrap().eq_ignore_ascii_case("accept-encoding"));
         assert!(response.header("surrogate-key").unwrap().contains("tuf-immutable"));
     }
     for name in ["timestamp.json", "root.json"] {
         let response = gate.get(&format!("/metadata/{name}"));
-        assert_eq!(response.header("cache-control"), Some("public, max-age=1, must-revalidate"), "{name}");
+        assert_eq!(
+            response.header("cache-control"),
+            Some("public, max-age=1, must-revalidate"),
+            "{name}"
+        );
     }
-    for name in ["2.root.json", "timestamp.jsonx", "", "../tufgate.toml", "9999.snapshot.json"] {
+    for name in [
+        "2.root.json",
+        "timestamp.jsonx",
+        "",
+        "../tufgate.toml",
+        "9999.snapshot.json",
+    ] {
         let response = gate.get(&format!("/metadata/{name}"));
-        assert_eq!((response.status, response.header("cache-control")), (404, Some("no-store")), "{name}");
+        assert_eq!(
+            (response.status, response.header("cache-control")),
+            (404, Some("no-store")),
+            "{name}"
+        );
     }
 }
 
@@ -50,13 +70,31 @@ fn conditions_encodings_and_head() {
     gate.publish("/x", b"x");
     let plain = gate.get("/metadata/1.targets.json");
     let etag = plain.header("etag").unwrap().to_owned();
-    let fresh = http::request(gate.addr, "GET", "/metadata/1.targets.json", &[("If-None-Match", &etag)], b"");
+    let fresh = http::request(
+        gate.addr,
+        "GET",
+        "/metadata/1.targets.json",
+        &[("If-None-Match", &etag)],
+        b"",
+    );
     assert_eq!((fresh.status, fresh.body.len()), (304, 0));
-    let packed = http::request(gate.addr, "GET", "/metadata/1.targets.json", &[("Accept-Encoding", "gzip")], b"");
+    let packed = http::request(
+        gate.addr,
+        "GET",
+        "/metadata/1.targets.json",
+        &[("Accept-Encoding", "gzip")],
+        b"",
+    );
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
-    assert_ne!(packed.header("etag"), Some(etag.as_str()), "each coding has an ETag of its own");
+    assert_ne!(
+        packed.header("etag"),
+        Some(etag.as_str()),
+        "each coding has an ETag of its own"
+    );
     let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(packed.body.as_slice()).read_to_end(&mut unpacked).unwrap();
+    flate2::read::GzDecoder::new(packed.body.as_slice())
+        .read_to_end(&mut unpacked)
+        .unwrap();
     assert_eq!(unpacked, plain.body);
     let head = http::request(gate.addr, "HEAD", "/metadata/1.targets.json", &[], b"");
     assert_eq!(head.header("content-length").unwrap(), plain.body.len().to_string());
@@ -68,7 +106,9 @@ fn both_views_share_everything_but_the_delegator() {
     gate.publish("/x", b"x");
     let timestamp = json(&gate, "timestamp.json");
     assert_eq!(timestamp, json(&gate, "succinct/timestamp.json"));
-    let version = timestamp["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    let version = timestamp["signed"]["meta"]["snapshot.json"]["version"]
+        .as_u64()
+        .unwrap();
     let snapshot = json(&gate, &format!("{version}.snapshot.json"));
     assert_eq!(snapshot, json(&gate, &format!("succinct/{version}.snapshot.json")));
     let bins = &snapshot["signed"]["meta"]["bins.json"];
@@ -79,7 +119,10 @@ fn both_views_share_everything_but_the_delegator() {
     let succinct = json(&gate, &format!("succinct/{delegator}"));
     assert_eq!(prefixes["signed"]["delegations"]["roles"].as_array().unwrap().len(), 16);
     assert_eq!(succinct["signed"]["delegations"]["succinct_roles"]["bit_length"], 4);
-    assert_eq!(succinct["signed"]["delegations"]["succinct_roles"]["name_prefix"], "bins4");
+    assert_eq!(
+        succinct["signed"]["delegations"]["succinct_roles"]["name_prefix"],
+        "bins4"
+    );
 }
 
 #[test]
@@ -87,7 +130,12 @@ fn nothing_below_the_prefix_is_proxied_or_recorded() {
     let (nginx, gate) = pair();
     std::fs::create_dir_all(nginx.file("metadata")).unwrap();
     std::fs::write(nginx.file("metadata/secret.json"), b"upstream").unwrap();
-    for target in ["/metadata/secret.json", "/metadata//secret.json", "/%6detadata/secret.json", "/x/../metadata/secret.json"] {
+    for target in [
+        "/metadata/secret.json",
+        "/metadata//secret.json",
+        "/%6detadata/secret.json",
+        "/x/../metadata/secret.json",
+    ] {
         assert_eq!(gate.get(target).status, 404, "{target}");
         assert_eq!(gate.put(target, b"x").status, 405, "{target}");
     }
@@ -101,7 +149,9 @@ fn flat_layout_lists_all_in_targets_json() {
     gate.publish("/a", b"1");
     gate.publish("/b", b"2");
     let timestamp = json(&gate, "timestamp.json");
-    let version = timestamp["signed"]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
+    let version = timestamp["signed"]["meta"]["snapshot.json"]["version"]
+        .as_u64()
+        .unwrap();
     let snapshot = json(&gate, &format!("{version}.snapshot.json"));
     let targets = snapshot["signed"]["meta"]["targets.json"]["version"].as_u64().unwrap();
     let targets = json(&gate, &format!("{targets}.targets.json"));

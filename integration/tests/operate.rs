@@ -19,14 +19,20 @@ use crate::support::{
 fn prepared() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().to_path_buf();
-    drop(Gate::prepare(&Setup::learning(format!("http://{}", free_addr())), dir.clone()));
+    drop(Gate::prepare(
+        &Setup::learning(format!("http://{}", free_addr())),
+        dir.clone(),
+    ));
     (folder, dir)
 }
 
 /// Exit code and standard error of `serve --check`.
 fn check(dir: &Path) -> (Option<i32>, String) {
     let output = tufgate(dir, &["serve", "--config", "tufgate.toml", "--check"]);
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 fn edit(dir: &Path, from: &str, to: &str) {
@@ -65,7 +71,10 @@ fn bad_keys_are_64_and_named() {
     let key = dir.join("keys/timestamp.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let (code, said) = check(&dir);
-    assert!(code == Some(64) && said.contains("timestamp.pem") && said.contains("hint:"), "{said}");
+    assert!(
+        code == Some(64) && said.contains("timestamp.pem") && said.contains("hint:"),
+        "{said}"
+    );
     fs::remove_file(&key).unwrap();
     let (code, said) = check(&dir);
     assert!(code == Some(64) && said.contains("timestamp.pem"), "{said}");
@@ -76,7 +85,8 @@ fn a_wrong_passphrase_is_64_and_the_right_one_works() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     let (addr, admin) = (free_addr(), free_addr());
-    let key = |name: &str| format!("[keys.{name}]\npath = \"keys/{name}.pem\"\npassphrase_env = \"TUFGATE_TEST_PASS\"\n");
+    let key =
+        |name: &str| format!("[keys.{name}]\npath = \"keys/{name}.pem\"\npassphrase_env = \"TUFGATE_TEST_PASS\"\n");
     let config = format!(
         "[gate]\nlisten = \"{addr}\"\n[upstream]\nurl = \"http://{}\"\n[admin]\nlisten = \"{admin}\"\n{}{}{}",
         free_addr(),
@@ -86,12 +96,29 @@ fn a_wrong_passphrase_is_64_and_the_right_one_works() {
     );
     fs::write(dir.join("tufgate.toml"), config).unwrap();
     let run = |pass: &str, args: &[&str]| {
-        let output = Command::new(binary()).args(args).current_dir(dir).env("TUFGATE_TEST_PASS", pass).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        let output = Command::new(binary())
+            .args(args)
+            .current_dir(dir)
+            .env("TUFGATE_TEST_PASS", pass)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let init = [
-        "init", "--config", "tufgate.toml", "--root-keys", "2", "--root-threshold", "2", "--root-dir", "root",
-        "--passphrase-env", "TUFGATE_TEST_PASS",
+        "init",
+        "--config",
+        "tufgate.toml",
+        "--root-keys",
+        "2",
+        "--root-threshold",
+        "2",
+        "--root-dir",
+        "root",
+        "--passphrase-env",
+        "TUFGATE_TEST_PASS",
     ];
     let (code, said) = run("right", &init);
     assert_eq!(code, Some(0), "{said}");
@@ -100,11 +127,23 @@ fn a_wrong_passphrase_is_64_and_the_right_one_works() {
     let (code, said) = run("wrong", &check);
     assert!(code == Some(64) && said.contains("passphrase"), "{said}");
     assert!(!said.contains("wrong"), "the passphrase itself is never shown: {said}");
-    for entry in fs::read_dir(dir.join("keys")).unwrap().chain(fs::read_dir(dir.join("root")).unwrap()) {
+    for entry in fs::read_dir(dir.join("keys"))
+        .unwrap()
+        .chain(fs::read_dir(dir.join("root")).unwrap())
+    {
         let path = entry.unwrap().path();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o077,
+            0,
+            "{}",
+            path.display()
+        );
         if path.extension().is_some_and(|kind| kind == "pem") {
-            assert!(fs::read_to_string(&path).unwrap().contains("BEGIN ENCRYPTED PRIVATE KEY"));
+            assert!(
+                fs::read_to_string(&path)
+                    .unwrap()
+                    .contains("BEGIN ENCRYPTED PRIVATE KEY")
+            );
         }
     }
 }
@@ -155,13 +194,20 @@ fn sigterm_lets_requests_in_flight_end_and_exits_0() {
     fs::write(nginx.file("slow/file"), &body).unwrap();
     let addr = gate.addr;
     let reader = std::thread::spawn(move || http::get(addr, "/slow/file"));
-    until("the transfer to begin", || nginx.access_log().contains("slow") || gate.log().contains("slow") || {
-        std::thread::sleep(Duration::from_millis(500));
-        true
+    until("the transfer to begin", || {
+        nginx.access_log().contains("slow") || gate.log().contains("slow") || {
+            std::thread::sleep(Duration::from_millis(500));
+            true
+        }
     });
     assert_eq!(gate.terminate(), Some(0), "{}", gate.log());
     let response = reader.join().unwrap();
-    assert!(response.whole && response.body == body, "{} of {} bytes", response.body.len(), body.len());
+    assert!(
+        response.whole && response.body == body,
+        "{} of {} bytes",
+        response.body.len(),
+        body.len()
+    );
 }
 
 #[test]
@@ -177,8 +223,12 @@ fn idle_gates_exit_at_once_on_both_signals() {
         idle.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let _ = idle.read(&mut [0; 1024]).unwrap();
         signal(name, gate.pid());
-        until("the gate's end", || !Path::new(&format!("/proc/{}/exe", gate.pid())).exists() || {
-            fs::read_to_string(format!("/proc/{}/stat", gate.pid())).unwrap().contains(") Z ")
+        until("the gate's end", || {
+            !Path::new(&format!("/proc/{}/exe", gate.pid())).exists() || {
+                fs::read_to_string(format!("/proc/{}/stat", gate.pid()))
+                    .unwrap()
+                    .contains(") Z ")
+            }
         });
         assert!(!gate.log().contains("cut"), "{}", gate.log());
         until("the signer's end", || !Path::new(&format!("/proc/{signer}")).exists());
@@ -206,8 +256,16 @@ fn the_gate_process_holds_no_key() {
     gate.publish("/x", b"x");
     // Key material as it stands in the file, and the seed it encodes, must not be in the gate's memory.
     let pem = fs::read_to_string(gate.dir.join("keys/snapshot.pem")).unwrap();
-    let secret = pem.lines().find(|line| !line.starts_with('-')).unwrap().as_bytes().to_vec();
-    assert!(!memory_holds(gate.pid(), &secret), "the gate's memory holds a key file's text");
+    let secret = pem
+        .lines()
+        .find(|line| !line.starts_with('-'))
+        .unwrap()
+        .as_bytes()
+        .to_vec();
+    assert!(
+        !memory_holds(gate.pid(), &secret),
+        "the gate's memory holds a key file's text"
+    );
 }
 
 /// Whether a process' writable memory holds these bytes.
@@ -218,7 +276,10 @@ fn memory_holds(pid: u32, bytes: &[u8]) -> bool {
     maps.lines().filter(|line| line.contains(" rw-p ")).any(|line| {
         let range = line.split(' ').next().unwrap();
         let (start, end) = range.split_once('-').unwrap();
-        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        let (start, end) = (
+            u64::from_str_radix(start, 16).unwrap(),
+            u64::from_str_radix(end, 16).unwrap(),
+        );
         if end - start > 1 << 28 {
             return false;
         }
@@ -235,7 +296,15 @@ fn fdatasync_returns_before_the_2xx_is_written() {
     let mut gate = Gate::prepare(&Setup::learning(nginx.url()), dir.to_path_buf());
     let trace = dir.join("trace");
     let mut strace = Command::new("strace")
-        .args(["-f", "-qq", "-s", "24", "-e", "trace=fdatasync,fsync,write,writev,sendto,sendmsg", "-o"])
+        .args([
+            "-f",
+            "-qq",
+            "-s",
+            "24",
+            "-e",
+            "trace=fdatasync,fsync,write,writev,sendto,sendmsg",
+            "-o",
+        ])
         .arg(&trace)
         .arg(binary())
         .args(["serve", "--config", "tufgate.toml"])
@@ -251,7 +320,13 @@ fn fdatasync_returns_before_the_2xx_is_written() {
     let before = fs::read_to_string(&trace).unwrap().lines().count();
     let body = vec![9_u8; 100_000];
     assert_eq!(gate.put("/traced", &body).status, 201);
-    until("the trace", || fs::read_to_string(&trace).unwrap().lines().skip(before).any(|line| line.contains("HTTP/1.1 201")));
+    until("the trace", || {
+        fs::read_to_string(&trace)
+            .unwrap()
+            .lines()
+            .skip(before)
+            .any(|line| line.contains("HTTP/1.1 201"))
+    });
     let text = fs::read_to_string(&trace).unwrap();
     let lines: Vec<&str> = text.lines().skip(before).collect();
     let answer = lines.iter().position(|line| line.contains("HTTP/1.1 201")).unwrap();
@@ -331,20 +406,30 @@ fn a_full_disk_stops_writes_not_reads_and_heals() {
     assert_eq!(refused, 20, "a full disk never refused a write");
     assert_eq!(gate.get("/before").body, b"recorded");
     assert_eq!(gate.get("/metadata/timestamp.json").status, 200);
-    assert!(crate::matrix::fetch_with_tufgate(&gate, "before").is_ok(), "what is published stays whole");
+    assert!(
+        crate::matrix::fetch_with_tufgate(&gate, "before").is_ok(),
+        "what is published stays whole"
+    );
     let range = http::request(gate.addr, "GET", "/before", &[("Range", "bytes=0-3")], b"");
     assert!([206, 507, 503].contains(&range.status), "{range:?}");
     fs::remove_file(filler).unwrap();
     until("the gate to heal", || gate.put("/after", b"healed").status == 201);
     until("the signer to heal", || gate.status()["pending"] == 0);
     assert!(crate::matrix::fetch_with_tufgate(&gate, "after").is_ok());
-    assert!(crate::matrix::fetch_with_tufgate(&gate, "full/0").is_ok(), "what was acknowledged is signed");
+    assert!(
+        crate::matrix::fetch_with_tufgate(&gate, "full/0").is_ok(),
+        "what was acknowledged is signed"
+    );
 }
 
 #[test]
 fn an_upstream_that_is_down_is_502_as_a_problem() {
     let gate = Gate::start(&Setup::learning(format!("http://{}", free_addr())));
-    for response in [gate.get("/x"), gate.put("/x", b"x"), http::request(gate.addr, "GET", "/y/", &[], b"")] {
+    for response in [
+        gate.get("/x"),
+        gate.put("/x", b"x"),
+        http::request(gate.addr, "GET", "/y/", &[], b""),
+    ] {
         assert_eq!(response.status, 502, "{response:?}");
         assert_eq!(response.header("content-type"), Some("application/problem+json"));
         assert!(response.problem().is_some());
@@ -358,16 +443,29 @@ fn slow_and_oversized_requests_are_bounded() {
     let gate = Gate::start(&Setup::learning(nginx.url()).gate("client_timeout = \"2s\"\n"));
     let begun = Instant::now();
     let mut slow = http::connect(gate.addr);
-    slow.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+    slow.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        .unwrap();
     let response = http::read(slow, false);
     assert!([0, 408].contains(&response.status), "{response:?}");
     assert!(begun.elapsed() < Duration::from_secs(20));
     let huge = format!("GET /x HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "a".repeat(2_000_000));
     let response = http::raw(gate.addr, huge.as_bytes());
-    assert!(response.status == 0 || (400..500).contains(&response.status), "{}", response.status);
-    for malformed in ["GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET /x HTTP/1.1\r\nBad Header\r\n\r\n"] {
+    assert!(
+        response.status == 0 || (400..500).contains(&response.status),
+        "{}",
+        response.status
+    );
+    for malformed in [
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\0\0\0\0\r\n\r\n",
+        "GET /x HTTP/1.1\r\nBad Header\r\n\r\n",
+    ] {
         let response = http::raw(gate.addr, malformed.as_bytes());
-        assert!(response.status == 0 || (400..600).contains(&response.status), "{malformed:?}: {response:?}");
+        assert!(
+            response.status == 0 || (400..600).contains(&response.status),
+            "{malformed:?}: {response:?}"
+        );
     }
     assert_eq!(gate.put("/fine", b"x").status, 201);
 }
@@ -375,11 +473,24 @@ fn slow_and_oversized_requests_are_bounded() {
 #[test]
 fn quickstart_once_passes() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(binary()).args(["quickstart", "--once"]).current_dir(folder.path()).output().unwrap();
+    let output = Command::new(binary())
+        .args(["quickstart", "--once"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(said.lines().count() >= 7, "a line a step: {said}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing behind");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "it leaves nothing behind"
+    );
 }
 
 #[test]
@@ -406,10 +517,19 @@ fn quickstart_starts_and_picks_up_where_it_was() {
             assert_eq!(http::get(addr, "/kept.txt").body, b"kept");
             assert_eq!(http::put(addr, "/kept.txt", b"other").status, 409);
         }
-        fingerprints.push(tufgate::digest::Digest::of(fs::read(folder.path().join(".tufgate/1.root.json")).unwrap()));
-        until("its words", || fs::read_to_string(folder.path().join("said")).unwrap().contains("curl -T"));
+        fingerprints.push(tufgate::digest::Digest::of(
+            fs::read(folder.path().join(".tufgate/1.root.json")).unwrap(),
+        ));
+        until("its words", || {
+            fs::read_to_string(folder.path().join("said"))
+                .unwrap()
+                .contains("curl -T")
+        });
         let said = fs::read_to_string(folder.path().join("said")).unwrap();
-        assert!(said.contains(&fingerprints[0].to_string()) && said.contains("tufgate get"), "{said}");
+        assert!(
+            said.contains(&fingerprints[0].to_string()) && said.contains("tufgate get"),
+            "{said}"
+        );
         signal("TERM", child.id());
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
@@ -427,7 +547,10 @@ fn status_and_policy_explain_speak() {
     assert_eq!(status["targets"], 1, "{status}");
     let explain = gate.command(&["policy", "explain", "a/b"]);
     let said = String::from_utf8_lossy(&explain.stdout).into_owned();
-    assert!(explain.status.success() && said.contains("immutable") && said.contains("**"), "{said}");
+    assert!(
+        explain.status.success() && said.contains("immutable") && said.contains("**"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -438,6 +561,9 @@ fn the_admin_listener_answers_and_checks_host() {
     assert_eq!(http::get(gate.admin, "/livez").status, 200);
     assert_eq!(http::get(gate.admin, "/readyz").status, 200);
     assert!(gate.metric("tufgate_observations_total") >= 1.0);
-    let foreign = http::raw(gate.admin, b"GET /status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    let foreign = http::raw(
+        gate.admin,
+        b"GET /status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+    );
     assert!((400..500).contains(&foreign.status), "{foreign:?}");
 }

@@ -24,7 +24,10 @@ fn an_accepted_put_is_stored_and_signed() {
     let read = gate.get("/a/b.txt");
     assert_eq!((read.status, read.body.as_slice()), (200, &b"bytes"[..]));
     assert!(read.header("tufgate-status").unwrap().starts_with("signed; snapshot="));
-    assert_eq!(read.header("repr-digest").unwrap(), format!("sha-256=:{}:", digest64(b"bytes")));
+    assert_eq!(
+        read.header("repr-digest").unwrap(),
+        format!("sha-256=:{}:", digest64(b"bytes"))
+    );
 }
 
 fn digest64(bytes: &[u8]) -> String {
@@ -63,19 +66,28 @@ fn every_framing_is_recorded_with_the_same_digest() {
     let body: Vec<u8> = (0..700_001_u32).map(|n| n as u8).collect();
     assert_eq!(gate.put("/length", &body).status, 201);
     for (at, piece) in [1_usize << 16, 4096, 700_001, 333_333].into_iter().enumerate() {
-        assert_eq!(http::put_chunked(gate.addr, &format!("/chunked{at}"), &body, piece).status, 201);
+        assert_eq!(
+            http::put_chunked(gate.addr, &format!("/chunked{at}"), &body, piece).status,
+            201
+        );
     }
     assert_eq!(gate.put("/empty", b"").status, 201);
     assert_eq!(http::put_chunked(gate.addr, "/empty-chunked", b"", 1).status, 201);
     for name in ["length", "chunked0", "chunked1", "chunked2", "chunked3"] {
         let read = gate.get(&format!("/{name}"));
         assert_eq!((read.status, read.body.len()), (200, body.len()), "{name}");
-        assert_eq!(read.header("repr-digest").unwrap(), format!("sha-256=:{}:", digest64(&body)));
+        assert_eq!(
+            read.header("repr-digest").unwrap(),
+            format!("sha-256=:{}:", digest64(&body))
+        );
     }
     for name in ["empty", "empty-chunked"] {
         let read = gate.get(&format!("/{name}"));
         assert_eq!((read.status, read.body.len()), (200, 0), "{name}");
-        assert_eq!(read.header("repr-digest").unwrap(), format!("sha-256=:{}:", digest64(b"")));
+        assert_eq!(
+            read.header("repr-digest").unwrap(),
+            format!("sha-256=:{}:", digest64(b""))
+        );
     }
 }
 
@@ -95,12 +107,21 @@ fn uploads_to_one_path_are_serialised() {
     let bodies: Vec<Vec<u8>> = (0..16_u8).map(|n| vec![n; 50_000]).collect();
     let addr = gate.addr;
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let uploads: Vec<_> =
-            bodies.iter().map(|body| scope.spawn(move || http::put(addr, "/contended", body).status)).collect();
+        let uploads: Vec<_> = bodies
+            .iter()
+            .map(|body| scope.spawn(move || http::put(addr, "/contended", body).status))
+            .collect();
         uploads.into_iter().map(|upload| upload.join().unwrap()).collect()
     });
-    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
-    assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 201).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses.iter().all(|status| [201, 409].contains(status)),
+        "{statuses:?}"
+    );
     let winner = statuses.iter().position(|status| *status == 201).unwrap();
     assert_eq!(fs::read(nginx.file("contended")).unwrap(), bodies[winner]);
     assert_eq!(gate.get("/contended").body, bodies[winner]);
@@ -127,7 +148,9 @@ fn a_deleted_target_leaves_the_metadata() {
     gate.publish("/listed", b"one");
     assert!(crate::matrix::fetch_with_tufgate(&gate, "listed").is_ok());
     assert_eq!(http::request(gate.addr, "DELETE", "/listed", &[], b"").status, 204);
-    until("the next publication", || crate::matrix::fetch_with_tufgate(&gate, "listed").is_err());
+    until("the next publication", || {
+        crate::matrix::fetch_with_tufgate(&gate, "listed").is_err()
+    });
 }
 
 #[test]
@@ -142,14 +165,24 @@ fn move_and_copy_never_land_on_a_recorded_path() {
         assert_eq!(fs::read(nginx.file("onto")).unwrap(), b"recorded");
     }
     let copy = format!("{}/copy", gate.url());
-    assert_eq!(http::request(gate.addr, "COPY", "/from", &[("Destination", copy.as_str())], b"").status, 204);
+    assert_eq!(
+        http::request(gate.addr, "COPY", "/from", &[("Destination", copy.as_str())], b"").status,
+        204
+    );
     until("the copy to be read again and signed", || {
-        gate.get("/copy").header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        gate.get("/copy")
+            .header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
     });
     let moved = format!("{}/moved", gate.url());
-    assert_eq!(http::request(gate.addr, "MOVE", "/from", &[("Destination", moved.as_str())], b"").status, 204);
+    assert_eq!(
+        http::request(gate.addr, "MOVE", "/from", &[("Destination", moved.as_str())], b"").status,
+        204
+    );
     until("the moved file to be signed", || {
-        gate.get("/moved").header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        gate.get("/moved")
+            .header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
     });
     assert_eq!(gate.get("/from").status, 404);
 }
@@ -181,7 +214,9 @@ fn a_put_the_upstream_refuses_is_released() {
     fs::create_dir_all(nginx.file("closed")).unwrap();
     fs::write(nginx.file("closed/x"), b"two").unwrap();
     until("the fetch to teach", || {
-        gate.get("/closed/x").header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        gate.get("/closed/x")
+            .header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
     });
     assert_eq!(gate.get("/closed/x").body, b"two");
 }
@@ -215,7 +250,9 @@ fn checksum_deploys_are_re_read() {
     let fresh = http::request(gate.addr, "PUT", "/fresh", &[("X-Checksum-Deploy", "true")], b"");
     assert_eq!(fresh.status, 201);
     until("the re-read", || {
-        gate.get("/fresh").header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        gate.get("/fresh")
+            .header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
     });
 }
 
@@ -224,7 +261,9 @@ fn a_published_name_takes_the_place_of_a_fetched_one() {
     let (nginx, gate) = pair();
     fs::write(nginx.file("squatted"), b"old").unwrap();
     until("the fetch to teach", || {
-        gate.get("/squatted").header("tufgate-status").is_some_and(|status| status.starts_with("signed"))
+        gate.get("/squatted")
+            .header("tufgate-status")
+            .is_some_and(|status| status.starts_with("signed"))
     });
     let published = gate.publish("/squatted", b"new");
     assert!((200..300).contains(&published.status));
@@ -236,13 +275,15 @@ fn a_published_name_takes_the_place_of_a_fetched_one() {
 fn quotas_refuse_before_the_upstream_hears() {
     let nginx = Nginx::start();
     let gate = Gate::start(
-        &Setup::learning(nginx.url())
-            .rules("[[rule]]\npath = \"few/*\"\nkind = \"immutable\"\nmax_targets = 2\n"),
+        &Setup::learning(nginx.url()).rules("[[rule]]\npath = \"few/*\"\nkind = \"immutable\"\nmax_targets = 2\n"),
     );
     assert_eq!(gate.put("/few/1", b"1").status, 201);
     assert_eq!(gate.put("/few/2", b"2").status, 201);
     let third = gate.put("/few/3", b"3");
     assert_eq!(third.status, 507, "{third:?}");
     assert!(!nginx.file("few/3").exists());
-    assert!((200..300).contains(&gate.put("/few/1", b"1").status), "a recorded name needs no room");
+    assert!(
+        (200..300).contains(&gate.put("/few/1", b"1").status),
+        "a recorded name needs no room"
+    );
 }

@@ -76,7 +76,11 @@ impl Intake {
         }
         if self.tasks.try_send(task).is_err() {
             self.queued().remove(&path);
-            self.parts.metrics.unlearned_total.with_label_values(&["queue-full"]).inc();
+            self.parts
+                .metrics
+                .unlearned_total
+                .with_label_values(&["queue-full"])
+                .inc();
         }
     }
 
@@ -125,7 +129,9 @@ impl Intake {
         let path = task.path().clone();
         // The path leaves the set first: what happens from here on deserves another look.
         self.queued().remove(&path);
-        let Some(rule) = self.policy().tracked(path.as_str()) else { return };
+        let Some(rule) = self.policy().tracked(path.as_str()) else {
+            return;
+        };
         let done = match task {
             Task::Learn(_) => self.read_and_learn(&path, rule).await.map(drop),
             Task::Suspect(_) => self.judge(&path, rule).await,
@@ -164,11 +170,17 @@ impl Intake {
             let before = self.look(path, rule).await?;
             let Some(target) = before.live() else { return Ok(()) };
             let seen = self.parts.reader.read(path).await?;
+            let Some(_turn) = self.turn(path).await else { continue };
             let after = self.look(path, rule).await?;
             if after.target != before.target {
                 continue;
             }
-            let Neutral::Found { digest, length, learnable } = seen else {
+            let Neutral::Found {
+                digest,
+                length,
+                learnable,
+            } = seen
+            else {
                 return Ok(());
             };
             if digest == target.digest {
@@ -181,7 +193,9 @@ impl Intake {
             if after.uploading.contains(&digest) {
                 return Ok(());
             }
-            return self.differs(path, rule, target, (digest, length), learnable.is_ok()).await;
+            return self
+                .differs(path, rule, target, (digest, length), learnable.is_ok())
+                .await;
         }
         Ok(())
     }
@@ -217,7 +231,11 @@ impl Intake {
             observed_length: length,
             at: self.now(),
         };
-        Ok(self.parts.ledger.set_drift(path, Some(drift), "gate", self.now()).await?)
+        Ok(self
+            .parts
+            .ledger
+            .set_drift(path, Some(drift), "gate", self.now())
+            .await?)
     }
 
     /// Works through doubtful reservations and intents, now and whenever one is added.
@@ -250,10 +268,18 @@ impl Intake {
                 return Err(error);
             }
         }
-        let doubtful = self.parts.ledger.reservations().await?.into_iter().filter(|r| r.doubtful);
+        let doubtful = self
+            .parts
+            .ledger
+            .reservations()
+            .await?
+            .into_iter()
+            .filter(|r| r.doubtful);
         for held in doubtful {
             // An upload that holds the path's turn may be settling it already.
-            let Some(_turn) = self.turn(&held.path).await else { continue };
+            let Some(_turn) = self.turn(&held.path).await else {
+                continue;
+            };
             self.settle_reservation(&held).await;
         }
         for intent in self.parts.ledger.intents().await? {
@@ -279,9 +305,12 @@ impl Intake {
     /// Settles one doubtful reservation if a neutral read gives a verdict.
     pub(super) async fn settle_reservation(&self, held: &Reservation) {
         let verdict = match self.parts.reader.read(&held.path).await {
-            Ok(Neutral::Found { digest, .. }) if digest == held.digest => {
-                self.parts.ledger.confirm(held.id, self.now()).await.map(|_| self.parts.wake.notify_one())
-            }
+            Ok(Neutral::Found { digest, .. }) if digest == held.digest => self
+                .parts
+                .ledger
+                .confirm(held.id, self.now())
+                .await
+                .map(|_| self.parts.wake.notify_one()),
             Ok(Neutral::Found { .. } | Neutral::Missing) => self.parts.ledger.release(held.id).await,
             Ok(Neutral::Refused(_) | Neutral::Unverifiable(_)) | Err(_) => return,
         };
@@ -300,11 +329,16 @@ impl Intake {
             Neutral::Missing => return Ok(true),
             Neutral::Refused(_) | Neutral::Unverifiable(_) => return Ok(false),
         };
+        // An observation between an upload's reserve and its confirm would make the signer refuse what was acknowledged.
+        let Some(_turn) = self.turn(&intent.path).await else {
+            return Ok(false);
+        };
         let standing = self.look(&intent.path, rule).await?;
         match &standing.target {
             Some(target) if target.digest == digest && target.state == State::Live => {}
             Some(target) if target.state == State::Live && !rule.superseding() => {
-                self.differs(&intent.path, rule, target, (digest, length), false).await?;
+                self.differs(&intent.path, rule, target, (digest, length), false)
+                    .await?;
             }
             None if rule.learn == Learn::None => {}
             _ => {
@@ -347,7 +381,11 @@ impl Intake {
 
     /// Asks the upstream for names that cannot exist; while it answers any of them, fetches do not teach.
     pub async fn probe(&self) -> Result<(), UpstreamError> {
-        let taught = self.policy().rules().iter().filter(|rule| rule.tracks() && rule.learn == Learn::Fetch);
+        let taught = self
+            .policy()
+            .rules()
+            .iter()
+            .filter(|rule| rule.tracks() && rule.learn == Learn::Fetch);
         let prefixes: Vec<String> = taught.map(|rule| rule.literal_folder().to_owned()).collect();
         if prefixes.is_empty() {
             return Ok(());

@@ -81,7 +81,11 @@ impl Intake {
             doubtful: false,
         };
         for last in [false, true] {
-            let answer = self.parts.ledger.reserve(reservation.clone(), rule.superseding()).await?;
+            let answer = self
+                .parts
+                .ledger
+                .reserve(reservation.clone(), rule.superseding())
+                .await?;
             match answer {
                 Reserved::Granted(id) => {
                     return Ok(Upload {
@@ -110,7 +114,11 @@ impl Intake {
     pub async fn confirm(&self, upload: Upload) -> Result<Seq, LedgerError> {
         match self.parts.ledger.confirm(upload.id, self.now()).await {
             Ok(seq) => {
-                self.parts.metrics.observations_total.with_label_values(&["published"]).inc();
+                self.parts
+                    .metrics
+                    .observations_total
+                    .with_label_values(&["published"])
+                    .inc();
                 self.parts.wake.notify_one();
                 Ok(seq)
             }

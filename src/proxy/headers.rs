@@ -3,7 +3,7 @@
 use base64ct::{Base64, Encoding};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::digest::Digest;
+use crate::{config::UpstreamConfig, digest::Digest};
 
 /// How a target stands, as `Tufgate-Status` says it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,35 +49,31 @@ pub fn repr_digest(digest: &Digest) -> HeaderValue {
 pub struct Forwarded {
     /// Headers that go upstream.
     pub headers: HeaderMap,
-    /// Some of them are credentials.
-    pub credentials: bool,
-    /// Some of them are conditions.
-    pub conditions: bool,
+    /// The gate could have written this request itself: only then may its answer teach or accuse.
+    pub own: bool,
 }
 
-impl Forwarded {
-    /// Whether the gate could have written this request itself: only then may its answer teach or accuse.
-    pub fn neutral(&self) -> bool {
-        !self.credentials && !self.conditions
-    }
-}
-
-/// Reduces a client's headers to what may reach the upstream when it reads a tracked path: conditions and credentials.
-/// Everything else is dropped, so that no header of one client can change what another gets.
-pub fn forwarded(request: &HeaderMap, credential_headers: &[HeaderName]) -> Forwarded {
+/// Reduces a client's headers to what may reach the upstream when it reads a tracked path: conditions, credentials, and
+/// its Host where the operator wants that. Everything else is dropped, so that no header of one client can change what
+/// another gets.
+pub fn forwarded(request: &HeaderMap, upstream: &UpstreamConfig) -> Forwarded {
     let mut forwarded = Forwarded::default();
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
-        for value in request.get_all(&name) {
-            forwarded.conditions = true;
-            forwarded.headers.append(&name, value.clone());
-        }
-    }
-    for name in credential_headers {
+    let mut take = |name: &HeaderName| {
         for value in request.get_all(name) {
-            forwarded.credentials = true;
             forwarded.headers.append(name, value.clone());
         }
-    }
+        request.contains_key(name)
+    };
+    let conditions = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE].map(|name| take(&name));
+    let credentials = upstream
+        .credential_headers
+        .iter()
+        .map(&mut take)
+        .fold(false, |any, one| any | one);
+    // A Host of the client's choosing may choose other bytes: such a read is as little the gate's own as one with
+    // credentials.
+    let host = upstream.preserve_host && take(&header::HOST);
+    forwarded.own = !(conditions.contains(&true) || credentials || host);
     forwarded
 }
 
@@ -100,7 +96,10 @@ mod tests {
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in pairs {
-            map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         map
     }
@@ -113,6 +112,14 @@ mod tests {
         );
     }
 
+    fn upstream(preserve_host: bool) -> UpstreamConfig {
+        let host = if preserve_host { "preserve_host = true\n" } else { "" };
+        let text = format!("[upstream]\nurl = \"http://127.0.0.1:1\"\n{host}");
+        crate::config::Config::parse(&text, std::path::Path::new("tufgate.toml"))
+            .unwrap()
+            .upstream
+    }
+
     #[test]
     fn only_conditions_and_credentials_are_forwarded() {
         let request = map(&[
@@ -123,10 +130,12 @@ mod tests {
             ("range", "bytes=0-"),
             ("x-original-url", "/other"),
         ]);
-        let forwarded = forwarded(&request, &[header::AUTHORIZATION, header::COOKIE]);
-        assert_eq!(forwarded.headers.len(), 2);
-        assert!(forwarded.credentials && forwarded.conditions && !forwarded.neutral());
-        assert!(super::forwarded(&map(&[("x-evil", "1")]), &[header::COOKIE]).neutral());
+        let kept = forwarded(&request, &upstream(false));
+        assert_eq!(kept.headers.len(), 2);
+        assert!(!kept.own);
+        assert!(forwarded(&map(&[("x-evil", "1"), ("host", "h")]), &upstream(false)).own);
+        let hosted = forwarded(&map(&[("host", "h")]), &upstream(true));
+        assert!(!hosted.own && hosted.headers.contains_key("host"));
     }
 
     #[test]

@@ -14,7 +14,11 @@ impl Gate {
             Ok(document) => document,
             Err(error) => {
                 tracing::error!(%error, "could not read `{file}` for a client");
-                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "metadata", "the metadata cannot be read");
+                let problem = Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "metadata",
+                    "the metadata cannot be read",
+                );
                 return self.answer_problem(session, &problem.retry(5)).await;
             }
         };
@@ -32,9 +36,13 @@ async fn write(session: &mut Session, reply: Reply) -> Result<()> {
             header.append_header(name, value)?;
         }
     }
-    session.write_response_header(Box::new(header), reply.body.is_empty()).await?;
+    session
+        .write_response_header(Box::new(header), reply.body.is_empty())
+        .await?;
     if !reply.body.is_empty() {
-        session.write_response_body(Some(Bytes::clone(&reply.body)), true).await?;
+        session
+            .write_response_body(Some(Bytes::clone(&reply.body)), true)
+            .await?;
     }
     Ok(())
 }

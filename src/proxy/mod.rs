@@ -153,7 +153,12 @@ impl Gate {
     }
 
     /// Fixes what the upstream sees of a proxied request: Host, path, forwarding headers.
-    pub fn upstream_request_filter(&self, session: &Session, request: &mut RequestHeader, ctx: &mut GateCtx) -> Result<()> {
+    pub fn upstream_request_filter(
+        &self,
+        session: &Session,
+        request: &mut RequestHeader,
+        ctx: &mut GateCtx,
+    ) -> Result<()> {
         let upstream = &self.config().upstream;
         let target = self.upstream_target(ctx, request.raw_path());
         request.set_raw_path(&target)?;
@@ -256,15 +261,29 @@ impl Gate {
     /// Leaves nothing open: a write without an answer is in doubt. Writes the access log.
     pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
         self.abandon_write(ctx).await;
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = session
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
         let parts = self.parts();
-        parts.metrics.requests_total.with_label_values(&[&status.to_string()]).inc();
+        parts
+            .metrics
+            .requests_total
+            .with_label_values(&[&status.to_string()])
+            .inc();
         if !self.config().log.access {
             return;
         }
         let request = session.req_header();
-        let path = request.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let agent = request.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        let path = request
+            .raw_path()
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
+        let agent = request
+            .headers
+            .get(header::USER_AGENT)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
         tracing::info!(
             target: "tufgate::access",
             {
@@ -303,7 +322,9 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
 
 /// What the client hears of an error of Pingora's; nothing when it is gone.
 fn problem_of(error: &Error) -> Option<Problem> {
-    use ErrorType::{ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError, WriteTimedout};
+    use ErrorType::{
+        ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError, WriteTimedout,
+    };
     let (status, kind) = match (error.etype(), error.esource()) {
         (HTTPStatus(code), _) => (*code, "refused"),
         (ConnectTimedout | ReadTimedout | WriteTimedout, ErrorSource::Upstream) => (504, "upstream-timeout"),
@@ -325,7 +346,9 @@ async fn resolve(url: &url::Url) -> Result<std::net::SocketAddr> {
         Some(url::Host::Ipv4(ip)) => Ok((ip, port).into()),
         Some(url::Host::Ipv6(ip)) => Ok((ip, port).into()),
         Some(url::Host::Domain(name)) => {
-            let mut found = tokio::net::lookup_host((name, port)).await.map_err(|error| fail(error.to_string()))?;
+            let mut found = tokio::net::lookup_host((name, port))
+                .await
+                .map_err(|error| fail(error.to_string()))?;
             found.next().ok_or_else(|| fail(format!("`{name}` has no address")))
         }
         None => Err(fail("the upstream's URL names no host".to_owned())),
@@ -335,11 +358,15 @@ async fn resolve(url: &url::Url) -> Result<std::net::SocketAddr> {
 /// `host[:port]` of a URL.
 pub(crate) fn authority(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn client_ip(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip())
+    session
+        .client_addr()
+        .and_then(|addr| addr.as_inet())
+        .map(|addr| addr.ip())
 }
 
 /// The gate as a whole proxy: one line a hook.

@@ -56,12 +56,20 @@ impl Problem {
 
     /// A name that cannot be recorded under a tracked prefix.
     pub fn name(why: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "name", format!("the path has no canonical form: {why}"))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "name",
+            format!("the path has no canonical form: {why}"),
+        )
     }
 
     /// The upstream's bytes are confirmed to differ from the record.
     pub fn drift() -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "drift", "the upstream's bytes are not those recorded for this path")
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "drift",
+            "the upstream's bytes are not those recorded for this path",
+        )
     }
 
     /// An answer that cannot be judged.
@@ -93,9 +101,12 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         tracing::error!(%error, "the ledger failed a request");
         match error {
-            LedgerError::Full { .. } => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "ledger-full", "the ledger has no space left").retry(30)
-            }
+            LedgerError::Full { .. } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "ledger-full",
+                "the ledger has no space left",
+            )
+            .retry(30),
             _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "ledger", "the ledger cannot be used").retry(5),
         }
     }

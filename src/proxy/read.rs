@@ -124,7 +124,7 @@ impl Gate {
     /// Which record a read is for, and whether it may be answered now.
     async fn find<'a>(&self, session: &Session, ctx: &mut GateCtx, read: Read<'a>) -> Result<Found<'a>, Problem> {
         let headers = session.req_header().headers.clone();
-        let forwarded = forwarded(&headers, &self.config().upstream.credential_headers);
+        let forwarded = forwarded(&headers, &self.config().upstream);
         let wait = prefer_wait(&headers);
         for (Tracked { path, rule }, wanted) in read.names {
             let mut standing = self.intake().look(&path, rule).await?;
@@ -199,7 +199,7 @@ impl Gate {
         }
         let request = session.req_header();
         let whole = request.method == Method::GET && !request.headers.contains_key(header::RANGE);
-        if whole && forwarded.neutral() {
+        if whole && forwarded.own {
             return Found::Teaching(at, forwarded);
         }
         // What the gate could not have written itself passes and teaches nothing; the gate's own read will.
@@ -221,7 +221,11 @@ impl Gate {
             return Ok((signed(self), wait));
         }
         if rule.unsigned == Unsigned::Deny {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "unsigned", "this path is not signed yet"));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "unsigned",
+                "this path is not signed yet",
+            ));
         }
         let must = rule.unsigned == Unsigned::Wait;
         let seconds = wait.or(must.then_some(UNSIGNED_WAIT));
@@ -265,7 +269,12 @@ impl Gate {
             }
         }
         let method = if head_only { Method::HEAD } else { Method::GET };
-        let answer = self.parts().upstream.ask(recorded.ask(method)).await.map_err(Problem::from)?;
+        let answer = self
+            .parts()
+            .upstream
+            .ask(recorded.ask(method))
+            .await
+            .map_err(Problem::from)?;
         if let Some(answer) = self.pass_unless_ok(session, answer).await? {
             self.judge_head(recorded, &answer, head_only)?;
             if head_only {
@@ -304,9 +313,11 @@ impl Gate {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(Problem::from)?;
             body.extend_from_slice(&chunk);
-            tap.push(chunk).map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+            tap.push(chunk)
+                .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
         }
-        tap.finish().map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+        tap.finish()
+            .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
         let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
         recorded.mark(&mut head)?;
         Ok(head.write_with(session, body.into()).await?)
@@ -318,7 +329,8 @@ impl Gate {
         let mut stream = answer.body;
         let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
         recorded.mark(&mut head)?;
-        head.write(session, Frame::Length(recorded.target.length), false).await?;
+        head.write(session, Frame::Length(recorded.target.length), false)
+            .await?;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
             let through = tap.push(chunk).map_err(|mismatch| recorded.cut(self, mismatch))?;
@@ -331,7 +343,12 @@ impl Gate {
     /// `on_drift = "report"`: the drifted bytes pass, as what they are.
     async fn serve_reported(&self, session: &mut Session, recorded: &Recorded<'_>, _: Digest) -> Result<(), Cut> {
         let method = session.req_header().method.clone();
-        let answer = self.parts().upstream.ask(recorded.ask(method)).await.map_err(Problem::from)?;
+        let answer = self
+            .parts()
+            .upstream
+            .ask(recorded.ask(method))
+            .await
+            .map_err(Problem::from)?;
         self.pass(session, answer, Status::Drift).await
     }
 
@@ -376,11 +393,18 @@ impl Gate {
     /// Records what a whole fetch showed; gives back the withheld chunk unless other bytes were recorded meanwhile.
     async fn teach(&self, session: &Session, at: &Tracked<'_>, tap: Tap) -> Result<Bytes, Cut> {
         let (digest, length, held) = tap.finish().map_err(|error| Cut::Midway(error.to_string()))?;
-        let learned = self.intake().learn(&at.path, at.rule, (digest, length), client_ip(session)).await;
+        let learned = self
+            .intake()
+            .learn(&at.path, at.rule, (digest, length), client_ip(session))
+            .await;
         match learned {
             Ok(Learned::Recorded(_) | Learned::Known) => Ok(held),
             Ok(Learned::Refused(refusal)) => {
-                self.parts().metrics.unlearned_total.with_label_values(&[refusal.label()]).inc();
+                self.parts()
+                    .metrics
+                    .unlearned_total
+                    .with_label_values(&[refusal.label()])
+                    .inc();
                 Ok(held)
             }
             Ok(Learned::Conflict) => {
@@ -421,7 +445,9 @@ impl Gate {
             Framing::Chunked | Framing::Close => Frame::Unknown,
         };
         if bodyless || frame == Frame::Length(0) {
-            return Ok(head.write(session, Frame::Length(length_of(&answer.headers, frame)), true).await?);
+            return Ok(head
+                .write(session, Frame::Length(length_of(&answer.headers, frame)), true)
+                .await?);
         }
         head.write(session, frame, false).await?;
         let mut stream = answer.body;
@@ -485,7 +511,9 @@ fn length_of(headers: &HeaderMap, frame: Frame) -> u64 {
     match frame {
         Frame::Length(length) => length,
         Frame::Unknown => {
-            let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+            let announced = headers
+                .get(header::CONTENT_LENGTH)
+                .and_then(|value| value.to_str().ok());
             announced.and_then(|text| text.parse().ok()).unwrap_or_default()
         }
     }

@@ -24,7 +24,10 @@ impl Gate {
     pub(super) async fn serve_range(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
         let headers = session.req_header().headers.clone();
         let length = recorded.target.length;
-        let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = headers
+            .get(header::RANGE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         // Range is defined for GET alone (RFC 9110 section 14.2).
         if session.req_header().method != Method::GET {
             return self.serve_recorded(session, recorded).await;
@@ -47,23 +50,37 @@ impl Gate {
         if recorded.standing.drift.is_some() {
             self.intake().recheck(&recorded.path);
         }
-        let answer = self.parts().upstream.ask(recorded.ask(Method::GET)).await.map_err(Problem::from)?;
+        let answer = self
+            .parts()
+            .upstream
+            .ask(recorded.ask(Method::GET))
+            .await
+            .map_err(Problem::from)?;
         let Some(answer) = self.pass_unless_ok(session, answer).await? else {
             return Ok(());
         };
         self.judge_head(recorded, &answer, false)?;
-        let Answer { headers: upstream, body, .. } = answer;
+        let Answer {
+            headers: upstream,
+            body,
+            ..
+        } = answer;
         let copy = self.verified_copy(recorded, body).await?;
         let whole = !if_range_holds(&headers, &upstream);
         let part = if whole { 0..length } else { asked };
-        let status = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+        let status = if whole {
+            StatusCode::OK
+        } else {
+            StatusCode::PARTIAL_CONTENT
+        };
         let mut head = Head::upstream(status, &upstream)?;
         recorded.mark(&mut head)?;
         head.set(header::ACCEPT_RANGES, "bytes")?;
         if !whole {
             head.set(header::CONTENT_RANGE, range::content_range(&part, length))?;
         }
-        head.write(session, Frame::Length(part.end - part.start), part.is_empty()).await?;
+        head.write(session, Frame::Length(part.end - part.start), part.is_empty())
+            .await?;
         let mut pieces = std::pin::pin!(copy.read(part));
         while let Some(piece) = pieces.next().await {
             send(session, piece.map_err(|error| Cut::Midway(error.to_string()))?).await?;
@@ -74,17 +91,24 @@ impl Gate {
     /// Reads the artifact whole and verifies it.
     async fn verified_copy(&self, recorded: &Recorded<'_>, mut body: Body) -> Result<Spooled, Problem> {
         let length = recorded.target.length;
-        let mut file = self.parts().spool.reserve(length).await.map_err(|error| spool_problem(&error))?;
+        let mut file = self
+            .parts()
+            .spool
+            .reserve(length)
+            .await
+            .map_err(|error| spool_problem(&error))?;
         let mut tap = Tap::verifying(Expected {
             digest: recorded.target.digest,
             length,
         });
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(Problem::from)?;
-            tap.push(chunk.clone()).map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+            tap.push(chunk.clone())
+                .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
             file.write(chunk).await.map_err(|error| spool_problem(&error))?;
         }
-        tap.finish().map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
+        tap.finish()
+            .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
         file.finish().map_err(|error| spool_problem(&error))
     }
 }
@@ -121,7 +145,10 @@ mod tests {
     fn if_range_compares_strongly() {
         let mut upstream = HeaderMap::new();
         upstream.insert(header::ETAG, HeaderValue::from_static("\"a\""));
-        upstream.insert(header::LAST_MODIFIED, HeaderValue::from_static("Sun, 22 Nov 2026 00:00:00 GMT"));
+        upstream.insert(
+            header::LAST_MODIFIED,
+            HeaderValue::from_static("Sun, 22 Nov 2026 00:00:00 GMT"),
+        );
         let holds = |value: Option<&'static str>| {
             let mut request = HeaderMap::new();
             if let Some(value) = value {

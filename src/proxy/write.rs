@@ -55,7 +55,10 @@ impl Write {
     pub(super) fn upstream_request(&mut self, upstream: &url::Url, request: &mut RequestHeader) -> Result<()> {
         if let Some(path) = &self.destination {
             let base = upstream.path().trim_end_matches('/');
-            request.insert_header("destination", format!("{}://{}{base}{path}", upstream.scheme(), authority(upstream)))?;
+            request.insert_header(
+                "destination",
+                format!("{}://{}{base}{path}", upstream.scheme(), authority(upstream)),
+            )?;
         }
         Ok(())
     }
@@ -78,9 +81,15 @@ impl Gate {
         }
         let standing = self.intake().look(&at.path, at.rule).await?;
         match &standing.target {
-            Some(target) if target.state == State::Retracted => return Err(conflict("this path was retracted by an operator")),
+            Some(target) if target.state == State::Retracted => {
+                return Err(conflict("this path was retracted by an operator"));
+            }
             Some(_) => {}
-            None => self.intake().admit(&at.path, at.rule, client).await?.map_err(Problem::from)?,
+            None => self
+                .intake()
+                .admit(&at.path, at.rule, client)
+                .await?
+                .map_err(Problem::from)?,
         }
         let stage = match Shape::of(&headers, session.as_downstream_mut().is_body_empty()) {
             Shape::Whole => Stage::Tapping(Tap::learning()),
@@ -93,7 +102,9 @@ impl Gate {
                     && !at.rule.superseding()
                     && stated != Some(target.digest)
                 {
-                    return Err(conflict("other bytes are recorded here, or the upload states no sha256"));
+                    return Err(conflict(
+                        "other bytes are recorded here, or the upload states no sha256",
+                    ));
                 }
                 Stage::Unseen(vec![at.path.clone()])
             }
@@ -126,7 +137,11 @@ impl Gate {
         ctx: &mut GateCtx,
         at: Tracked<'_>,
     ) -> Result<Outcome, Problem> {
-        let value = session.req_header().headers.get("destination").and_then(|value| value.to_str().ok());
+        let value = session
+            .req_header()
+            .headers
+            .get("destination")
+            .and_then(|value| value.to_str().ok());
         let raw = destination(value.unwrap_or_default());
         let policy = self.intake().policy();
         let onto = match name_of(raw) {
@@ -141,7 +156,10 @@ impl Gate {
             if self.intake().look(path, rule).await?.target.is_some() {
                 return Err(conflict("the destination is recorded"));
             }
-            self.intake().admit(path, rule, client_ip(session)).await?.map_err(Problem::from)?;
+            self.intake()
+                .admit(path, rule, client_ip(session))
+                .await?
+                .map_err(Problem::from)?;
             unseen = Some(path.clone());
         }
         let moving = session.req_header().method.as_str() == "MOVE";
@@ -198,8 +216,13 @@ impl Gate {
         write.stage = Stage::Settled;
         if !answered {
             let policy = self.intake().policy();
-            let rule = policy.tracked(write.path.as_str()).ok_or_else(|| conflict("no rule tracks this path"))?;
-            let upload = self.intake().reserve(&write.path, rule, (digest, length), client).await?;
+            let rule = policy
+                .tracked(write.path.as_str())
+                .ok_or_else(|| conflict("no rule tracks this path"))?;
+            let upload = self
+                .intake()
+                .reserve(&write.path, rule, (digest, length), client)
+                .await?;
             write.stage = Stage::Reserved(upload);
         }
         *body = Some(tap::join(through, held));
@@ -277,7 +300,12 @@ impl Gate {
     async fn turn(&self, path: &TargetPath) -> Result<OwnedMutexGuard<()>, Problem> {
         let turn = self.intake().turn(path).await;
         turn.ok_or_else(|| {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "another change of this path is under way").retry(2)
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "another change of this path is under way",
+            )
+            .retry(2)
         })
     }
 }
@@ -297,7 +325,11 @@ enum Shape {
 impl Shape {
     /// `reference` traps 1, 6 and 10: which headers say that the bytes are elsewhere.
     fn of(headers: &HeaderMap, empty: bool) -> Self {
-        let is_true = |name: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        let is_true = |name: &str| {
+            headers
+                .get(name)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+        };
         let streaming = headers
             .get("x-amz-content-sha256")
             .is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
@@ -310,7 +342,10 @@ impl Shape {
             || headers.contains_key(header::CONTENT_ENCODING);
         let stated = || {
             let values = ["x-checksum-sha256", "x-checksum"].map(|name| headers.get(name));
-            values.into_iter().flatten().find_map(|value| value.to_str().ok()?.parse().ok())
+            values
+                .into_iter()
+                .flatten()
+                .find_map(|value| value.to_str().ok()?.parse().ok())
         };
         match (elsewhere, empty) {
             (true, _) => Self::Elsewhere(stated()),
@@ -357,9 +392,18 @@ mod tests {
         assert_eq!(shape(&[], true), Shape::Empty);
         assert_eq!(shape(&[("x-checksum-deploy", "false")], true), Shape::Empty);
         let stated = Some(SUM.parse().unwrap());
-        assert_eq!(shape(&[("x-checksum-deploy", "true"), ("x-checksum", SUM)], true), Shape::Elsewhere(stated));
-        assert_eq!(shape(&[("content-encoding", "aws-chunked")], false), Shape::Elsewhere(None));
-        assert_eq!(shape(&[("content-range", "bytes 0-1/9")], false), Shape::Elsewhere(None));
+        assert_eq!(
+            shape(&[("x-checksum-deploy", "true"), ("x-checksum", SUM)], true),
+            Shape::Elsewhere(stated)
+        );
+        assert_eq!(
+            shape(&[("content-encoding", "aws-chunked")], false),
+            Shape::Elsewhere(None)
+        );
+        assert_eq!(
+            shape(&[("content-range", "bytes 0-1/9")], false),
+            Shape::Elsewhere(None)
+        );
         assert_eq!(
             shape(&[("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")], false),
             Shape::Elsewhere(None)
