@@ -8,12 +8,18 @@ use std::{fmt, future::Future, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{config::ConfigError, server::StartError};
+use crate::{
+    cli::{get::GetError, policy::PolicyError},
+    config::ConfigError,
+    server::StartError,
+};
 
 mod ceremony;
 mod drift;
+pub mod get;
 pub mod init;
 mod operator;
+pub mod policy;
 mod quickstart;
 mod retract;
 mod serve;
@@ -31,7 +37,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Drift(drift::Drift),
+    Get(Box<get::GetArgs>),
     Init(ceremony::Init),
+    /// Ask what the rules say
+    Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
     Serve(serve::Serve),
@@ -43,7 +52,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Drift(drift) => drift.run(),
+            Command::Get(get) => block_on(get::run(*get)).and_then(|got| Ok(got?)),
             Command::Init(init) => init.run(),
+            Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
             Command::Serve(serve) => serve.run(),
@@ -131,6 +142,29 @@ impl From<ConfigError> for CliError {
         Self {
             hint,
             ..Self::config(ConfigError { hint: None, ..error })
+        }
+    }
+}
+
+impl From<GetError> for CliError {
+    fn from(error: GetError) -> Self {
+        let code = match error {
+            GetError::NoFileName(_) => 2,
+            _ => 1,
+        };
+        Self {
+            code,
+            hint: error.hint().map(str::to_owned),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<PolicyError> for CliError {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Config(error) => error.into(),
+            PolicyError::Output(_) => Self::failed(error),
         }
     }
 }
