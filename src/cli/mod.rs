@@ -8,11 +8,7 @@ use std::{fmt, future::Future, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{
-    cli::{get::GetError, policy::PolicyError},
-    config::ConfigError,
-    server::StartError,
-};
+use crate::{config::ConfigError, server::StartError};
 
 mod ceremony;
 mod drift;
@@ -37,9 +33,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Drift(drift::Drift),
-    Get(Box<get::GetArgs>),
+    Get(get::GetArgs),
     Init(ceremony::Init),
-    /// Ask what the rules say
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
@@ -52,9 +47,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Drift(drift) => drift.run(),
-            Command::Get(get) => block_on(get::run(*get)).and_then(|got| Ok(got?)),
-            Command::Init(init) => init.run(),
+            Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
+            Command::Init(init) => init.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
             Command::Serve(serve) => serve.run(),
@@ -146,29 +141,6 @@ impl From<ConfigError> for CliError {
     }
 }
 
-impl From<GetError> for CliError {
-    fn from(error: GetError) -> Self {
-        let code = match error {
-            GetError::NoFileName(_) => 2,
-            _ => 1,
-        };
-        Self {
-            code,
-            hint: error.hint().map(str::to_owned),
-            message: error.to_string(),
-        }
-    }
-}
-
-impl From<PolicyError> for CliError {
-    fn from(error: PolicyError) -> Self {
-        match error {
-            PolicyError::Config(error) => error.into(),
-            PolicyError::Output(_) => Self::failed(error),
-        }
-    }
-}
-
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         Self {
@@ -194,6 +166,25 @@ pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
     println!("{text}");
     Ok(())
+}
+
+impl From<get::GetError> for CliError {
+    fn from(error: get::GetError) -> Self {
+        let failed = Self::failed(&error);
+        match error.hint() {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}
+
+impl From<policy::PolicyError> for CliError {
+    fn from(error: policy::PolicyError) -> Self {
+        match error {
+            policy::PolicyError::Config(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
 }
 
 #[cfg(test)]
