@@ -17,7 +17,7 @@ pub async fn require_loopback(request: Request, next: Next) -> Response {
     let good = host.is_some_and(is_loopback)
         && hosts.next().is_none()
         // Absolute-form targets carry a host of their own.
-        && request.uri().host().is_none_or(|host| is_loopback(host));
+        && request.uri().host().is_none_or(is_loopback);
     if good {
         return next.run(request).await;
     }

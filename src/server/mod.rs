@@ -107,7 +107,14 @@ pub async fn start(config: Config, roles: Roles, overrides: Overrides) -> Result
     if let Some(gate) = gate {
         proxy(&config, &shared, &mut keeper, gate).await?;
     }
-    Ok(keeper.running(addrs))
+    let running = keeper.running(addrs);
+    if let Some(addr) = running.addr {
+        tracing::info!(gate.addr = %addr, upstream.url = %config.upstream.url, "serving on {addr}");
+    }
+    if let Some(addr) = running.admin_addr {
+        tracing::info!(admin.addr = %addr, "health, metrics and status on {addr}");
+    }
+    Ok(running)
 }
 
 fn bind(what: &'static str, addr: SocketAddr) -> Result<Bound, StartError> {
@@ -151,6 +158,10 @@ async fn proxy(config: &Arc<Config>, shared: &Shared, keeper: &mut Keeper, bound
         spool: Arc::new(spool),
         metrics: shared.metrics.clone(),
     });
+    tracing::warn!(
+        "the upstream now sees this gate's address instead of its clients': rules there that go by address or client \
+         certificate need a look"
+    );
     keeper.catalog(catalog);
     keeper.intake(intake);
     keeper.proxy(bound, gate);

@@ -8,7 +8,7 @@ use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Admin},
@@ -172,11 +172,7 @@ impl Keeper {
                 };
                 let child = match started {
                     Ok(child) => child,
-                    Err(error) => {
-                        let text = error.to_string();
-                        tell(&mut first, Err(error.into()));
-                        return Err(text);
-                    }
+                    Err(error) => return refuse(&mut first, error.into(), &shutdown).await,
                 };
                 tell(&mut first, Ok(()));
                 ready.up();
@@ -204,11 +200,7 @@ impl Keeper {
                 let signer = match Opened::new(config, shared, &shutdown).await {
                     Ok(Some(signer)) => signer,
                     Ok(None) => return Ok(()),
-                    Err(error) => {
-                        let text = error.to_string();
-                        tell(&mut first, Err(error));
-                        return Err(text);
-                    }
+                    Err(error) => return refuse(&mut first, error, &shutdown).await,
                 };
                 tell(&mut first, Ok(()));
                 ready.up();
@@ -219,11 +211,19 @@ impl Keeper {
     }
 }
 
-fn tell(first: &mut Option<FirstStart>, outcome: Result<(), StartError>) {
-    if let Some(first) = first.take() {
-        // Nobody waits any more once the patience of the start was over.
-        let _ = first.send(outcome);
+/// Says how the first start went; `false` when nobody waits for it any more.
+fn tell(first: &mut Option<FirstStart>, outcome: Result<(), StartError>) -> bool {
+    first.take().is_some_and(|first| first.send(outcome).is_ok())
+}
+
+/// A start that failed: the first ends the gate, which says why; a later one is the supervisor's business.
+async fn refuse(first: &mut Option<FirstStart>, error: StartError, shutdown: &CancellationToken) -> Result<(), String> {
+    let text = error.to_string();
+    if !tell(first, Err(error)) {
+        return Err(text);
     }
+    shutdown.cancelled().await;
+    Ok(())
 }
 
 async fn refresh(catalog: &Catalog, published: &Notify) -> Result<(), String> {

@@ -89,7 +89,10 @@ impl Running {
         cut.extend(self.ended("proxy", deadline).await);
         self.open.close();
         if timeout_at(deadline, self.open.wait()).await.is_err() {
-            cut.push(format!("{} connections with requests in flight", self.open.len()));
+            cut.push(match self.open.len() {
+                1 => "a request in flight".to_owned(),
+                many => format!("{many} requests in flight"),
+            });
         }
         // Only now: requests in flight committed through the intake and woke the signer.
         self.stops.intake.cancel();

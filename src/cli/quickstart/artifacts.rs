@@ -13,11 +13,15 @@ macro_rules! artifacts {
 }
 
 artifacts![
+    "empty.bin",
+    "generic/hello-1.0.0.tar.gz",
+    "generic/numbers.txt",
     "hello.txt",
+    "maven/org/acme/hello/1.0.0+build.7/hello-1.0.0+build.7.jar",
     "names/a b+c@1~2.txt",
     "names/héllo.txt",
-    "releases/1.0.0/notes.md",
-    "releases/1.0.0/tool.sh",
+    "npm/@acme/hello/-/hello-1.0.0.tgz",
+    "pypi/hello-tufgate/hello_tufgate-1.0.0-py3-none-any.whl",
 ];
 
 /// Writes them all below `www`.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -101,10 +101,13 @@ async fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
         let message = format!("`{}` is not empty and holds no `{CONFIG}`", dir.display());
         return Err(CliError::usage(message).hint("give another `--dir`"));
     }
+    // It holds keys.
+    let mode = fs::Permissions::from_mode(0o700);
     let making = tempfile::Builder::new()
         .prefix(".tufgate-")
-        .tempdir_in(parent)
-        .map_err(io)?;
+        .permissions(mode)
+        .tempdir_in(parent);
+    let making = making.map_err(io)?;
     let at = making.path();
     // Remembered in the configuration, so that the next start finds the same addresses.
     let (www, admin) = (free_address().map_err(io)?, free_address().map_err(io)?);
@@ -127,15 +130,15 @@ async fn make(wanted: &Wanted<'_>) -> Result<(), CliError> {
     };
     let made = ceremony::perform(&Config::load(at.join(CONFIG))?, &options).await?;
     fs::write(at.join(ROOT), &made.root).map_err(io)?;
-    // `tempdir_in` made it with mode 0700; it holds keys.
-    fs::rename(making.keep(), dir).map_err(io)
+    fs::rename(at, dir).map_err(io)?;
+    // Under its new name it is nothing to clean up.
+    let _ = making.keep();
+    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     async fn open(dir: &Path, upstream: Option<&Url>) -> Result<Folder, CliError> {

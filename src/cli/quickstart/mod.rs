@@ -88,7 +88,7 @@ impl Quickstart {
 async fn bind_origin(addr: SocketAddr) -> Result<TcpListener, CliError> {
     TcpListener::bind(addr).await.map_err(|error| {
         CliError::config(format_args!("quickstart's own web server cannot bind {addr}: {error}"))
-            .hint("stop what listens there, or change the port of `url` under `[upstream]` in `tufgate.toml`")
+            .hint("does it run already? else stop what listens there, or change the port of `url` under `[upstream]` in `tufgate.toml`")
     })
 }
 
@@ -128,7 +128,7 @@ fn greeting(folder: &Folder, gate: SocketAddr, admin: Option<SocketAddr>) -> Str
         r#"
 publish   curl -T {dir}/1.root.json {gate}/demo/first.json
 verify    {program} get --root {dir}/1.root.json --url {gate}/ demo/first.json
-python    python3 -c 'from tuf.ngclient import Updater; u = Updater("/tmp", "{gate}{prefix}", "/tmp", "{gate}/", bootstrap=open("{dir}/1.root.json", "rb").read()); print(u.download_target(u.get_targetinfo("demo/first.json")))'
+python    python3 -c 'import tempfile; from tuf.ngclient import Updater; d = tempfile.mkdtemp(); u = Updater(d, "{gate}{prefix}", d, "{gate}/", bootstrap=open("{dir}/1.root.json", "rb").read()); print(u.download_target(u.get_targetinfo("demo/first.json")))'
 "#,
         prefix = config.gate.metadata_prefix,
     );

@@ -235,16 +235,21 @@ impl Trip {
 
         steps.begin("restart");
         let gate = self.start().await?;
+        // The first client has seen versions before the kill: none may have decreased. The second has seen nothing.
         self.download_all(intact, "first").await?;
         self.download_all(intact, "second").await?;
         for artifact in [small, large] {
             self.refused_to_client(artifact).await?;
-            self.restore(artifact)?;
         }
-        self.come_back(small).await?;
-        self.come_back(large).await?;
-        self.download_all(&artifacts, "third").await?;
-        steps.done("all still there; the overwritten ones too, once the upstream has their bytes again");
+        steps.done("all still there and verified, overwritten ones still refused");
+
+        steps.begin("put the old bytes back upstream");
+        for artifact in [small, large] {
+            self.restore(artifact)?;
+            self.come_back(artifact).await?;
+        }
+        self.download_all(&artifacts, "first").await?;
+        steps.done("all are delivered again");
 
         steps.begin("stop");
         gate.stop().await?;

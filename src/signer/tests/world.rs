@@ -61,7 +61,6 @@ pub(crate) fn config() -> Config {
     Config {
         file: PathBuf::new(),
         gate: Gate {
-            metadata_access: None,
             listen,
             threads: 1,
             grace: second,
