@@ -215,7 +215,7 @@ fn bad_values_are_told_where_and_what_to_do() {
             "[[rule]]\nkind = \"mutable\"\npath = \"a[b\"",
             5,
             "`a[b` is not a glob: unclosed character class",
-            "",
+            "`**` does not",
         ),
         (
             "[[rule]]\nkind = \"mutable\"\npath = \"/a/*\"",

@@ -9,8 +9,10 @@ pub(super) fn check(source: &Source<'_>, raw: Vec<raw::Rule>) -> Checked<Policy>
     for (number, raw) in raw.into_iter().enumerate() {
         let at = |key, message: String| source.at(&["rule", &number.to_string(), key], message);
         let path = raw.path;
-        let mut rule =
-            Rule::new(&path, raw.kind).map_err(|why| at("path", format!("`{path}` is not a glob: {}", why.kind())))?;
+        let mut rule = Rule::new(&path, raw.kind).map_err(|why| {
+            at("path", format!("`{path}` is not a glob: {}", why.kind()))
+                .hint("`*` stops at `/`, `**` does not; write `[[]`, `[{]`, `[*]` for the characters themselves")
+        })?;
         if path.is_empty() || path.starts_with('/') || path.ends_with('/') {
             let error = at(
                 "path",

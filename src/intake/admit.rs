@@ -115,9 +115,7 @@ impl Intake {
     async fn fits(&self, path: &TargetPath) -> Result<Result<(), Refusal>, LedgerError> {
         let tuf = &self.parts.config.tuf;
         let (bits, bin, limit) = match (tuf.layout, Generation::of(tuf.bins)) {
-            (Layout::Bins, Some(generation)) => {
-                (generation.bits(), generation.bin_of(&path.id()), tuf.max_bin_targets)
-            }
+            (Layout::Bins, Some(generation)) => (generation.bits(), generation.bin_of(&path.id()), tuf.max_bin_targets),
             _ => (0, 0, FLAT_LIMIT),
         };
         let names = self.parts.ledger.bin_names(bits, bin).await?;
@@ -130,7 +128,9 @@ impl Intake {
             false => before_for_all(path, name),
         };
         // Two names that sort differently are alike up to a space or `!` (`write_str` escapes nothing else a path holds).
-        let suspects = names.iter().filter(|name| name.starts_with(path) || path.starts_with(name.as_str()));
+        let suspects = names
+            .iter()
+            .filter(|name| name.starts_with(path) || path.starts_with(name.as_str()));
         let mut others = suspects.filter(|name| *name != path);
         Ok(match others.all(ordered) {
             true => Ok(()),

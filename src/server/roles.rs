@@ -147,10 +147,18 @@ impl Keeper {
             );
             let catalog = Arc::clone(&catalog);
             async move {
-                ready.up();
+                let mut served = catalog.subscribe();
+                // Up once there is something to serve: a gate that is ready answers `/metadata`.
+                let up = async {
+                    if served.wait_for(|served| served.timestamp > 0).await.is_ok() {
+                        ready.up();
+                    }
+                    std::future::pending().await
+                };
                 tokio::select! {
                     () = wire => Ok(()),
                     never = refresh(&catalog, &published) => never,
+                    never = up => never,
                 }
             }
         });

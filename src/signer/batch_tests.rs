@@ -179,10 +179,10 @@ fn names_that_clients_sort_differently_do_not_meet_in_a_bin() {
     let decided = desk.decide(&[
         put(1, "a b", "x"),
         put(2, "a", "x"),
-        put(3, "b\"", "x"),
-        put(4, "bA", "x"),
+        put(3, "b!c", "x"),
+        put(4, "b", "x"),
     ]);
-    assert_eq!(desk.listed(), ["a b", "b\""]);
+    assert_eq!(desk.listed(), ["a b", "b!c"]);
     assert_eq!(decided.refused.len(), 2);
     assert!(decided.refused.iter().all(|refusal| refusal.label() == "name-order"));
 }

@@ -231,7 +231,7 @@ async fn odd_values_survive(ledger: &dyn Ledger) {
     let odd = Observation {
         who: "client ::1 'quoted' \u{202e}".into(),
         at: Timestamp::from_microsecond(-1).unwrap(),
-        ..observation("dir/ö/😀 +'\"", record(1))
+        ..observation("dir/ö/☃ +'!", record(1))
     };
     let seq = ledger.observe(odd.clone()).await.unwrap();
     assert_eq!(ledger.pending(1).await.unwrap(), [Observation { seq, ..odd }]);

@@ -171,7 +171,12 @@ async fn bins_hold_live_targets_by_path(ledger: &dyn Ledger) {
             expected.sort_by(|a, b| a.path.as_str().cmp(b.path.as_str()));
             let mut names = ledger.bin_names(bits, bin).await.unwrap();
             names.sort_unstable();
-            assert!(names.iter().map(String::as_str).eq(expected.iter().map(|target| target.path.as_str())));
+            assert!(
+                names
+                    .iter()
+                    .map(String::as_str)
+                    .eq(expected.iter().map(|target| target.path.as_str()))
+            );
             found += expected.len();
             assert_eq!(ledger.bin(bits, bin).await.unwrap(), expected);
         }
