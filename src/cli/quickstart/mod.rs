@@ -2,10 +2,12 @@
 //! they are missing, runs a plain web server as upstream unless one is given, and starts the gate as `serve` does.
 
 mod artifacts;
+mod clients;
 mod folder;
 mod once;
 mod origin;
 mod process;
+mod steps;
 mod web;
 
 use std::{

@@ -2,10 +2,8 @@
 //! process of its own with its signer as child, as in production; the upstream is quickstart's own web server.
 
 use std::{
-    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,24 +19,17 @@ use super::{
     folder::{Folder, Wanted},
     origin,
     process::{GateProcess, free_address},
+    steps::Steps,
     web::{Reply, Web},
 };
 use crate::{
     cli::{CliError, block_on},
-    client::{Client, ClientOptions, TargetNaming, Timeouts, Trust},
-    clock::SystemClock,
     digest::Digest,
     target::TargetPath,
 };
 
 /// Larger than what a gate verifies before its first byte leaves (256 KiB).
 const LARGE: usize = 1 << 20;
-/// Every way in which a client asks for a target.
-const NAMINGS: [(TargetNaming, &str); 3] = [
-    (TargetNaming::Bare, "bare"),
-    (TargetNaming::HashedName, "dir/HASH.name"),
-    (TargetNaming::HashedFolder, "HASH.dir/name"),
-];
 /// Longest wait for something to become so.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -77,46 +68,21 @@ pub fn run(dir: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<(), CliEr
     }
 }
 
-/// Prints a line a step, with its time.
-struct Steps {
-    begun: Instant,
-    /// What is being tried, for the error that ends the trip.
-    next: String,
-}
-
-impl Default for Steps {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            next: "preparing".to_owned(),
-        }
-    }
-}
-
-impl Steps {
-    fn begin(&mut self, what: &str) {
-        self.begun = Instant::now();
-        self.next = what.to_owned();
-    }
-
-    fn done(&self, seen: impl Display) {
-        println!("{:>7} ms  {}: {seen}", self.begun.elapsed().as_millis(), self.next);
-    }
-}
-
 /// An artifact that went through the gate.
-struct Artifact {
-    path: TargetPath,
-    bytes: Bytes,
+pub(super) struct Artifact {
+    pub(super) path: TargetPath,
+    pub(super) bytes: Bytes,
 }
 
 /// The parts of a trip.
-struct Trip {
-    folder: Folder,
+pub(super) struct Trip {
+    pub(super) folder: Folder,
     www: PathBuf,
-    scratch: PathBuf,
+    /// Where clients keep what they trust and download.
+    pub(super) scratch: PathBuf,
     web: Web,
-    gate_url: String,
+    /// Without a slash at the end.
+    pub(super) gate_url: String,
     admin: Web,
     _origin: tokio_util::sync::DropGuard,
 }
@@ -320,52 +286,6 @@ impl Trip {
             sleep(LOOK).await;
         }
     }
-
-    /// A TUF client; `store` names its folder of trusted metadata.
-    fn client(&self, store: &str, naming: TargetNaming) -> Result<Client, String> {
-        Client::open(ClientOptions {
-            metadata_url: format!("{}{}", self.gate_url, self.folder.config.gate.metadata_prefix),
-            targets_url: format!("{}/", self.gate_url),
-            trust: Trust::RootFile(self.folder.root()),
-            store: self.scratch.join("clients").join(store),
-            naming,
-            clock: Arc::new(SystemClock),
-            timeouts: Timeouts::default(),
-        })
-        .map_err(|error| error.to_string())
-    }
-
-    async fn download_all(&self, artifacts: &[Artifact], store: &str) -> Result<(), String> {
-        for (naming, shape) in NAMINGS {
-            let mut client = self.client(store, naming)?;
-            for Artifact { path, bytes } in artifacts {
-                let output = self.scratch.join("download");
-                // A file that is there already would not be fetched.
-                let _ = std::fs::remove_file(&output);
-                let downloaded = client.download(path.as_str(), &output, |_, _| {}).await;
-                downloaded.map_err(|error| format!("{path} by its {shape} name: {error}"))?;
-                let same = std::fs::read(&output).is_ok_and(|got| got == *bytes);
-                expect(same, || format!("{path} by its {shape} name has other bytes"))?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn refused_to_client(&self, artifact: &Artifact) -> Result<(), String> {
-        let output = self.scratch.join("refused");
-        for (naming, shape) in NAMINGS {
-            let mut client = self.client("refused", naming)?;
-            let found = client
-                .find(artifact.path.as_str())
-                .await
-                .map_err(|error| error.to_string())?;
-            expect(found.is_some(), || format!("{} left the metadata", artifact.path))?;
-            let downloaded = client.download(artifact.path.as_str(), &output, |_, _| {}).await;
-            let nothing = downloaded.is_err() && !output.exists();
-            expect(nothing, || format!("{} came by its {shape} name", artifact.path))?;
-        }
-        Ok(())
-    }
 }
 
 fn whole(reply: &Reply, bytes: &[u8]) -> bool {
@@ -382,6 +302,7 @@ fn shown(reply: &Reply) -> String {
     )
 }
 
-fn expect(good: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+/// An error unless it is good.
+pub(super) fn expect(good: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if good { Ok(()) } else { Err(otherwise()) }
 }
