@@ -11,12 +11,13 @@ pub mod target;
 
 pub mod policy;
 
+pub mod tuf;
+
 pub mod config;
 
 pub mod telemetry;
 
 pub mod keys;
-pub mod tuf;
 
 pub mod depot;
 pub mod ledger;

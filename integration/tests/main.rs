@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canonical;
 mod crash;
 mod drift;
 mod get;
@@ -12,6 +13,7 @@ mod matrix;
 mod metadata;
 mod operate;
 mod put;
+mod structure;
 mod uploads;
 
 /// An origin that behaves as told, and the runtime it lives on.

@@ -332,7 +332,7 @@ fn fdatasync_returns_before_the_2xx_is_written() {
     let answer = lines.iter().position(|line| line.contains("HTTP/1.1 201")).unwrap();
     let synced = |line: &&str| line.contains("fdatasync") && line.ends_with("= 0");
     assert!(
-        lines[..answer].iter().any(|line| synced(line)),
+        lines[..answer].iter().any(synced),
         "no fdatasync returned before the answer:\n{}",
         lines[..=answer].join("\n")
     );

@@ -117,7 +117,9 @@ mod tests {
 
     use super::*;
 
-    fn run(mut tap: Tap, chunks: &[Vec<u8>]) -> (Vec<u8>, Result<(Digest, u64, Bytes), Mismatch>) {
+    type End = Result<(Digest, u64, Bytes), Mismatch>;
+
+    fn run(mut tap: Tap, chunks: &[Vec<u8>]) -> (Vec<u8>, End) {
         let mut out = Vec::new();
         for chunk in chunks {
             match tap.push(chunk.clone().into()) {
