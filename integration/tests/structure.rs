@@ -43,10 +43,20 @@ fn modules() -> BTreeMap<String, String> {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
-        let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
-        modules.entry(module).or_default().push_str(code);
+        modules.entry(module).or_default().push_str(without_tests(&text));
     }
     modules
+}
+
+/// The text before a test module that stands at its end.
+fn without_tests(text: &str) -> &str {
+    let tests = text.match_indices("#[cfg(test)]").find(|(at, _)| {
+        let mut after = text[*at..].lines().skip(1);
+        after
+            .find(|line| !line.starts_with("#["))
+            .is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
+    });
+    tests.map_or(text, |(at, _)| &text[..at])
 }
 
 /// What `use crate::…` and paths in the text name.
