@@ -165,12 +165,12 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     let acknowledged = acknowledged.into_inner().unwrap();
     let verified = verify_all(&gate, &acknowledged);
     let (ours_tries, ours_errors) = Arc::try_unwrap(ours).unwrap().into_inner().unwrap();
-    println!(
+    crate::figure(&format!(
         "crash: seed {seed}, kills {kills}, acknowledged {}, verified {verified}, python-tuf {report:?}, \
          tufgate get: {ours_tries} runs, {} errors",
         acknowledged.len(),
         ours_errors.len(),
-    );
+    ));
     assert_eq!(acknowledged.len(), puts);
     assert_eq!(verified, puts);
     assert_eq!(decreased.into_inner().unwrap(), Vec::<String>::new());

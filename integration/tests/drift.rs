@@ -68,7 +68,7 @@ fn drifted_bytes_never_arrive_whole_in_any_framing() {
             until("the old bytes to be served again", || gate.get(&path).body == *body);
         }
     }
-    println!("drift, {TRIES} tries each: {}", counts.join("; "));
+    crate::figure(&format!("drift, {TRIES} tries each: {}", counts.join("; ")));
 }
 
 #[test]

@@ -264,5 +264,5 @@ fn no_request_harms_or_teaches_another() {
         "no request accused the upstream"
     );
     assert!(tries >= 200, "{tries}");
-    println!("hostile: {tries} requests, statuses {statuses:?}, no harm");
+    crate::figure(&format!("hostile: {tries} requests, statuses {statuses:?}, no harm"));
 }

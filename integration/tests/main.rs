@@ -16,6 +16,21 @@ mod put;
 mod structure;
 mod uploads;
 
+/// Prints what a test measured, and adds it to the file that `integration/run` shows at its end: cargo keeps the output
+/// of tests that pass to itself.
+fn figure(line: &str) {
+    use std::io::Write;
+    println!("{line}");
+    if let Some(file) = std::env::var_os("TUFGATE_FIGURES") {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)
+            .unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
 /// An origin that behaves as told, and the runtime it lives on.
 fn hostile_origin() -> (tokio::runtime::Runtime, support::origin::Origin) {
     let runtime = tokio::runtime::Builder::new_multi_thread()

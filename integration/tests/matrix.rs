@@ -144,10 +144,10 @@ fn run_matrix(publish: bool) {
         counts.insert(client.name(), artifacts);
     }
     let mode = if publish { "PUT" } else { "first fetch" };
-    println!(
+    crate::figure(&format!(
         "matrix, {mode}: {} names; artifact requests by User-Agent in the access log: {counts:?}",
         cases.len()
-    );
+    ));
     assert!(
         wrong.is_empty(),
         "{} of the matrix' cells are wrong:\n{}",
