@@ -56,7 +56,8 @@ impl Init {
             false => {
                 println!("{made}");
                 println!(
-                    "next: take `{}` offline, then `tufgate serve`",
+                    "next: give clients `{}`, take `{}` offline, then `tufgate serve`",
+                    config.depot.join("1.root.json").display(),
                     options.root_dir.display()
                 );
                 Ok(())
@@ -76,7 +77,11 @@ fn failed(error: InitError) -> CliError {
     match error {
         InitError::Depot(error) => StartError::from(error).into(),
         InitError::Key(error) => StartError::from(error).into(),
-        InitError::NoTargetsKey | InitError::Passphrase(_) => CliError::config(error),
+        InitError::NoTargetsKey => CliError::config(error),
+        InitError::Passphrase(ref name) => {
+            let hint = format!("`export {name}=…` first, or give `--unencrypted` to try things out");
+            CliError::config(error).hint(hint)
+        }
         InitError::Threshold { .. } => CliError::usage(error),
         InitError::Already(_) => CliError::failed(error).hint("to start anew, name another `depot` and `ledger`"),
         _ => CliError::failed(error),

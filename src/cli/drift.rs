@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Paths whose upstream bytes differ from what was recorded
+/// List and settle paths whose upstream bytes differ from what was recorded
 #[derive(Debug, Args)]
 pub struct Drift {
     #[command(subcommand)]
@@ -28,7 +28,7 @@ pub struct Drift {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List them
+    /// List them, and exit 1 if there are any
     List(Common),
     /// Take the upstream's bytes in place of the record; they are read again first
     Accept(One),
@@ -52,7 +52,7 @@ struct Common {
 /// An action on one path.
 #[derive(Debug, Args)]
 struct One {
-    /// Target path, decoded, as `list` shows it
+    /// Target path, decoded, as `drift list` shows it
     #[arg(value_parser = operator::target)]
     path: TargetPath,
     #[command(flatten)]
@@ -150,11 +150,20 @@ async fn accept(one: One) -> Result<(), CliError> {
     let read = neutral::read(&upstream, &one.path, u64::MAX)
         .await
         .map_err(CliError::failed)?;
-    let Neutral::Found { digest, length, .. } = read else {
-        return Err(CliError::failed(format_args!(
-            "the upstream does not show `{}` whole: {read:?}",
-            one.path
-        )));
+    let (digest, length) = match read {
+        Neutral::Found { digest, length, .. } => (digest, length),
+        Neutral::Missing => {
+            let message = format!("the upstream no longer has `{}`", one.path);
+            return Err(CliError::failed(message).hint("put bytes back there, or `tufgate drift forget` the path"));
+        }
+        Neutral::Refused(status) => {
+            let message = format!("the upstream answers {status} for `{}`", one.path);
+            return Err(CliError::failed(message));
+        }
+        Neutral::Unverifiable(why) => {
+            let message = format!("the upstream's answer for `{}` proves nothing: {why}", one.path);
+            return Err(CliError::failed(message));
+        }
     };
     if digest != found.drift.observed {
         let message = format!("the upstream now has other bytes than those in question (sha256 {digest})");

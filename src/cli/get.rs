@@ -18,10 +18,10 @@ use crate::{
     tuf::layout::SUCCINCT,
 };
 
-/// Downloads a target and verifies it with TUF.
+/// Download a target and verify it with TUF
 #[derive(Args, Clone, Debug)]
 pub struct GetArgs {
-    /// The target path, as the metadata lists it
+    /// The target path, as the metadata lists it: decoded, without leading `/`
     pub target: String,
 
     /// The gate: metadata at URL/metadata/, targets at URL/
@@ -60,7 +60,7 @@ pub struct GetArgs {
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 
-    /// Print the outcome as one line of JSON
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -122,6 +122,7 @@ impl GetError {
             Self::NoDataFolder => "give a folder with `--store`",
             Self::NoFileName(_) => "give an output file with `--output`",
             Self::Client(ClientError::NoRoot(_)) => "give `--root FILE` or `--root-sha256 HEX` from a trusted source",
+            Self::Client(ClientError::NotFound(path)) if path.starts_with('/') => "a target path has no leading `/`",
             Self::Client(ClientError::NotFound(_)) => {
                 "a target shows once it was published or first fetched through the gate, and signed"
             }

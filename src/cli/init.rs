@@ -47,7 +47,7 @@ pub struct InitArgs {
     /// Folder for the root keys: take it offline afterwards
     #[arg(long, value_name = "DIR")]
     pub root_dir: PathBuf,
-    /// Environment variable with the passphrase of the root keys
+    /// Environment variable with the passphrase of the root keys; this or --unencrypted is needed
     #[arg(long, value_name = "VAR", required_unless_present = "unencrypted")]
     pub passphrase_env: Option<String>,
     /// Write the root keys unencrypted

@@ -18,7 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A target path as an operator types it: decoded, with or without leading `/`.
 pub fn target(text: &str) -> Result<TargetPath, String> {
-    TargetPath::new(text.strip_prefix('/').unwrap_or(text)).map_err(|why| format!("no target path: {why}"))
+    TargetPath::new(text.strip_prefix('/').unwrap_or(text)).map_err(|why| match text.contains('%') {
+        true => format!("no target path: {why}; write it decoded, `a b` for `a%20b`"),
+        false => format!("no target path: {why}"),
+    })
 }
 
 /// `operator NAME`, for the audit chain.

@@ -15,7 +15,7 @@ use crate::{
     tuf::layout::Generation,
 };
 
-/// Arguments of `tufgate policy`.
+/// Ask what the rules make of a path
 #[derive(Args, Debug)]
 pub struct PolicyArgs {
     #[command(subcommand)]
@@ -33,9 +33,9 @@ struct Explain {
     /// Path as a client asks for it: `/dir/a%20b.jar`; a URL or a path without the leading `/` will do
     path: String,
     /// Configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
     config: PathBuf,
-    /// One JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -57,9 +57,9 @@ impl PolicyArgs {
         let Command::Explain(explain) = &self.command;
         let config = Config::load(&explain.config)?;
         let generation = Generation::of(config.tuf.bins).filter(|_| config.tuf.layout == Layout::Bins);
-        let answer = explanation(&explain.path, &config.policy, generation);
+        let answer = explanation(&explain.path, &config.policy, generation, &config.gate.metadata_prefix);
         if explain.json {
-            serde_json::to_writer_pretty(&mut *out, &answer).map_err(io::Error::from)?;
+            serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
             writeln!(out)?;
         } else {
             answer.write(out)?;
@@ -70,7 +70,6 @@ impl PolicyArgs {
 
 /// What there is to say of a path.
 #[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
@@ -97,7 +96,7 @@ struct RuleShown {
 
 const UNSIGNED: &str = "passed unsigned";
 
-fn explanation(path: &str, policy: &Policy, generation: Option<Generation>) -> Explanation {
+fn explanation(path: &str, policy: &Policy, generation: Option<Generation>, metadata_prefix: &str) -> Explanation {
     let absolute = path.starts_with('/') || path.contains("://");
     let target = if absolute { path.to_owned() } else { format!("/{path}") };
     let Some((raw, query)) = split_target(target.as_bytes()) else {
@@ -108,6 +107,15 @@ fn explanation(path: &str, policy: &Policy, generation: Option<Generation>) -> E
             ..Explanation::default()
         };
     };
+    let decoded = percent_encoding::percent_decode(raw).decode_utf8_lossy();
+    if decoded.starts_with(metadata_prefix) || decoded == metadata_prefix.trim_end_matches('/') {
+        return Explanation {
+            no_canonical_form: Some(format!("the gate's own: below `{metadata_prefix}`")),
+            get: "the metadata of that name, or 404; never proxied".into(),
+            put: "refused: 405".into(),
+            ..Explanation::default()
+        };
+    }
     let mut shown = match policy.admit(raw) {
         Admission::Tracked { path, rule } => Explanation {
             get: get(rule),
@@ -303,6 +311,8 @@ mod tests {
         for (path, part) in [
             ("Docs/x", "1: `Docs/**`, ignore"),
             ("/other", "none matches"),
+            ("/metadata/timestamp.json", "never proxied"),
+            ("/metadata", "refused: 405"),
             ("/releases//x", "refused: 400"),
             ("/Docs//x", "uncached: no rule tracks"),
             ("/releases/", "an index"),
@@ -327,8 +337,8 @@ mod tests {
             (&value["rule"]["number"], &value["rule"]["kind"]),
             (&2.into(), &"immutable".into())
         );
-        assert_eq!(value["hash-prefixed"][0], "releases/SHA256.x");
-        assert!(value.get("no-canonical-form").is_none());
+        assert_eq!(value["hash_prefixed"][0], "releases/SHA256.x");
+        assert!(value.get("no_canonical_form").is_none());
     }
 
     #[test]

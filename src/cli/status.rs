@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LIMIT: usize = 16 << 20;
 
 /// Show versions, counts, drifts and roles
+///
+/// The running gate is asked at its admin listener; when none answers, ledger and depot are read.
 #[derive(Debug, Args)]
 pub struct Status {
     /// Configuration file
@@ -32,7 +34,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Prints it; exit code 1 when a role is down or the metadata is stale.
+    /// Prints it. What it says does not change the exit code: `/readyz` is what a probe asks.
     pub fn run(self) -> Result<(), CliError> {
         let config = Config::load(&self.config)?;
         let report = block_on(report(&config))??;

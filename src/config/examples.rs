@@ -362,6 +362,11 @@ fn examples_sort_paths_as_they_say() {
             "/artifactory/libs-snapshot-local/a/1-SNAPSHOT/a.jar",
             "Mutable",
         ),
+        (
+            "artifactory.toml",
+            "/artifactory/libs-release-local/a/1/a-1.jar;build=1",
+            "Mutable",
+        ),
         ("artifactory.toml", "/artifactory/api/storage/x/y", "Ignore"),
         (
             "artifactory.toml",

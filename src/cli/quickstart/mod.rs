@@ -128,7 +128,7 @@ fn greeting(folder: &Folder, gate: SocketAddr, admin: Option<SocketAddr>) -> Str
         .map_or_else(|| "tufgate".to_owned(), |program| shown(&program));
     text += &format!(
         r#"
-publish   curl -T {dir}/1.root.json {gate}/demo/first.json
+publish   curl -T {dir}/1.root.json -H "Prefer: wait=10" {gate}/demo/first.json
 verify    {program} get --root {dir}/1.root.json --url {gate}/ demo/first.json
 python    python3 -c 'import tempfile; from tuf.ngclient import Updater; d = tempfile.mkdtemp(); u = Updater(d, "{gate}{prefix}", d, "{gate}/", bootstrap=open("{dir}/1.root.json", "rb").read()); print(u.download_target(u.get_targetinfo("demo/first.json")))'
 "#,
