@@ -175,6 +175,20 @@ fn damaged_or_newer_ledgers_are_65() {
 }
 
 #[test]
+fn a_changed_layout_is_64_before_anything_is_served() {
+    let nginx = Nginx::start();
+    for changed in ["[tuf]\nbins = 32\n", "[tuf]\nlayout = \"flat\"\n"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+        gate.run();
+        gate.terminate();
+        edit(folder.path(), "[[rule]]", &format!("{changed}[[rule]]"));
+        let (code, said) = check(folder.path());
+        assert!(code == Some(64) && said.contains("hint:"), "{changed}: {said}");
+    }
+}
+
+#[test]
 fn a_listen_address_in_use_is_64_at_once() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));

@@ -323,11 +323,13 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
 /// What the client hears of an error of Pingora's; nothing when it is gone.
 fn problem_of(error: &Error) -> Option<Problem> {
     use ErrorType::{
-        ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, WriteError, WriteTimedout,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError,
+        ReadTimedout, WriteError, WriteTimedout,
     };
     let (status, kind) = match (error.etype(), error.esource()) {
         (HTTPStatus(code), _) => (*code, "refused"),
         (ConnectTimedout | ReadTimedout | WriteTimedout, ErrorSource::Upstream) => (504, "upstream-timeout"),
+        (ConnectError | ConnectRefused | ConnectNoRoute, ErrorSource::Upstream) => (502, "upstream-unreachable"),
         (_, ErrorSource::Upstream) => (502, "upstream-broken"),
         (ReadTimedout, ErrorSource::Downstream) => (408, "client-timeout"),
         (ReadError | WriteError | WriteTimedout | ConnectionClosed, ErrorSource::Downstream) => return None,
@@ -335,7 +337,18 @@ fn problem_of(error: &Error) -> Option<Problem> {
         _ => (500, "internal"),
     };
     let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    Some(Problem::new(status, kind, error.etype().as_str()))
+    let words = match kind {
+        "upstream-unreachable" => "the upstream cannot be reached",
+        "upstream-timeout" => "the upstream did not answer in time",
+        "upstream-broken" => "the upstream's answer broke",
+        "client-timeout" => "the request did not come in time",
+        _ => "the request failed",
+    };
+    Some(Problem::new(
+        status,
+        kind,
+        format!("{words} ({})", error.etype().as_str()),
+    ))
 }
 
 /// The upstream's address; `HttpPeer::new` would resolve a name on the event loop and panic when it cannot.

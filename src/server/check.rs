@@ -9,7 +9,7 @@ use crate::{
     depot::{Depot, TIMESTAMP},
     digest::Digest,
     server::{StartError, Store, parts},
-    signer::OnlineKeys,
+    signer::{self, OnlineKeys},
     tuf::layout,
     upstream::http::HttpUpstream,
 };
@@ -84,7 +84,11 @@ async fn listed(config: &Config, depot: &dyn Depot) -> Result<(), StartError> {
                     return Err(damaged(format!("`{name}` holds version {}", inner.version)));
                 }
                 // Only the snapshot lists files.
-                listings.extend((role == "snapshot").then_some(inner));
+                if role == "snapshot" {
+                    let listed = |role: &str| inner.meta.contains_key(&format!("{role}.json"));
+                    signer::check_layout(&config.tuf, listed)?;
+                    listings.push(inner);
+                }
             }
         }
     }

@@ -122,6 +122,10 @@ impl StartError {
             Self::Challenged => {
                 Some("set `access = \"public\"` under `[metadata]` if path names are no secret".to_owned())
             }
+            Self::Signer(SignerError::Layout { .. }) => Some(
+                "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"
+                    .to_owned(),
+            ),
             Self::Child(_) => Some("the signer's own message stands above".to_owned()),
             _ if self.exit_code() == 65 => Some(AUDIT_HINT.to_owned()),
             _ => None,

@@ -35,6 +35,7 @@ use crate::{
 };
 
 pub use self::{
+    recover::check_layout,
     run::run,
     steady::{Monotonic, uptime},
 };

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tough::schema::{self, RoleType, Root, Signed};
 
 use crate::{
+    config::Tuf,
     depot::{self, Stored},
     digest::Digest,
     keys::SigningKey,
@@ -82,7 +83,7 @@ impl Signer {
             since: now,
         };
         if let Some(seen) = seen {
-            check_layout(shape, &seen)?;
+            check_layout(&config.tuf, |role| seen.roles.contains_key(role))?;
             let listed = seen.roles.iter().map(|(role, meta)| (role.as_str(), meta.version));
             let listed = listed.chain([(SNAPSHOT, seen.snapshot.version), (TIMESTAMP, seen.timestamp)]);
             let written = ceilings(&files);
@@ -271,14 +272,15 @@ fn reconcile(seen: Option<&Seen>, rows: &[RoleRow], online: bool) -> Result<Vec<
     Ok(raise)
 }
 
-/// A changed number of bins would leave the delegator pointing at the old ones.
-fn check_layout(shape: Shape, seen: &Seen) -> Result<(), SignerError> {
+/// Whether the roles a snapshot lists are those of the configured layout: a changed number of bins would leave the
+/// delegator pointing at the old ones.
+pub fn check_layout(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<(), SignerError> {
+    let shape = Shape::of(tuf)?;
     let needed = shape.role(0);
-    let flat = !seen.roles.contains_key(BINS);
-    if !seen.roles.contains_key(&needed) || flat != (shape == Shape::Flat) {
-        return Err(SignerError::Layout { role: needed });
+    match listed(&needed) && listed(BINS) != (shape == Shape::Flat) {
+        true => Ok(()),
+        false => Err(SignerError::Layout { role: needed }),
     }
-    Ok(())
 }
 
 /// Versions of a role's files, ascending.
