@@ -120,9 +120,9 @@ impl Gate {
             Route::Refuse(problem) => Err(problem),
             Route::Read(read) => return self.serve_read(session, ctx, read).await,
             Route::Put(at) => self.start_put(session, ctx, at).await,
-            Route::Delete(at) => self.start_delete(ctx, at).await,
+            Route::Delete(at) => self.start_delete(session, ctx, at).await,
             Route::Transfer(at) => self.start_transfer(session, ctx, at).await,
-            Route::Change(at) => self.start_change(ctx, at).await,
+            Route::Change(at, query) => self.start_change(ctx, at, query).await,
         };
         match done {
             Ok(outcome) => Ok(outcome),
@@ -260,7 +260,7 @@ impl Gate {
 
     /// Leaves nothing open: a write without an answer is in doubt. Writes the access log.
     pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
-        self.abandon_write(ctx).await;
+        self.abandon_write(client_ip(session), ctx).await;
         let status = session
             .response_written()
             .map_or(0, |response| response.status.as_u16());
