@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    intake::Upload,
+    intake::{Admitted, Upload},
     ledger::{Provenance, State},
+    policy::Learn,
     target::{Name, TargetPath, name_of},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Write {
     path: Option<TargetPath>,
     wait: Option<u32>,
     stage: Stage,
+    /// The place of a new name, kept once the upstream accepts.
+    admitted: Option<Admitted>,
     /// Path of the `Destination`, in canonical encoding, to be named as the upstream knows it.
     destination: Option<String>,
     /// Nothing that exists may be overwritten there: a folder may hold recorded paths.
@@ -88,17 +91,15 @@ impl Gate {
             return Err(too_large(limit));
         }
         let standing = self.intake().look(&at.path, at.rule).await?;
-        match &standing.target {
+        let admitted = match &standing.target {
             Some(target) if target.state == State::Retracted => {
                 return Err(conflict("this path was retracted by an operator"));
             }
-            Some(_) => {}
-            None => self
-                .intake()
-                .admit(&at.path, at.rule, client)
-                .await?
-                .map_err(Problem::from)?,
-        }
+            Some(_) => None,
+            None if at.rule.learn == Learn::None => return Ok(Outcome::ToUpstream),
+            // The rate is for those who ask for names: a reader must not lock out the publishers behind its address.
+            None => Some(self.intake().admit(&at.path, at.rule, None).await??),
+        };
         let empty = session.as_downstream_mut().is_body_empty();
         let stage = match Shape::of(&headers, empty) {
             Shape::Whole => Stage::Tapping(Tap::learning()),
@@ -113,7 +114,11 @@ impl Gate {
                     && !(target.state == State::Live && at.rule.superseding())
                 {
                     return Err(match empty && stated == Some(target.digest) {
-                        true => Problem::new(StatusCode::NOT_FOUND, "send-bytes", "bytes are recorded here; send them"),
+                        true => Problem::new(
+                            StatusCode::NOT_FOUND,
+                            "send-bytes",
+                            "bytes are recorded here; send them",
+                        ),
                         false => conflict("bytes are recorded here; only an upload that carries them whole may follow"),
                     });
                 }
@@ -124,6 +129,7 @@ impl Gate {
             path: Some(at.path),
             wait: prefer_wait(&headers),
             stage,
+            admitted,
             destination: None,
             fresh: false,
         });
@@ -143,6 +149,7 @@ impl Gate {
             path: Some(at.path),
             wait: None,
             stage: Stage::Deleting(turn, None),
+            admitted: None,
             destination: None,
             fresh: false,
         });
@@ -169,17 +176,14 @@ impl Gate {
             Name::None(why) if policy.tracks_prefix(raw.as_bytes()) => return Err(Problem::name(why)),
             _ => None,
         };
-        let mut unseen = None;
+        let (mut unseen, mut admitted) = (None, None);
         if let Some(path) = &onto
             && let Some(rule) = policy.tracked(path.as_str())
         {
             if self.intake().look(path, rule).await?.target.is_some() {
                 return Err(conflict("the destination is recorded"));
             }
-            self.intake()
-                .admit(path, rule, client_ip(session))
-                .await?
-                .map_err(Problem::from)?;
+            admitted = Some(self.intake().admit(path, rule, None).await??);
             unseen = Some(path.clone());
         }
         let fresh = onto.is_none() || unseen.is_some();
@@ -195,6 +199,7 @@ impl Gate {
             path,
             wait: None,
             stage,
+            admitted,
             destination: Some(onto.map_or_else(|| raw.to_owned(), |path| path.encoded())),
             fresh,
         });
@@ -212,12 +217,15 @@ impl Gate {
         let recorded = self.intake().look(&at.path, at.rule).await?.live().is_some();
         let allowed = query.is_some_and(|query| !query.is_empty() && at.rule.allows_query(&query));
         if recorded && !allowed && !at.rule.superseding() {
-            return Err(conflict("bytes are recorded here; only a PUT without a query is compared with them"));
+            return Err(conflict(
+                "bytes are recorded here; only a PUT without a query is compared with them",
+            ));
         }
         ctx.write = Some(Write {
             stage: Stage::Unseen(if recorded { vec![at.path.clone()] } else { Vec::new() }),
             path: Some(at.path),
             wait: None,
+            admitted: None,
             destination: None,
             fresh: false,
         });
@@ -280,6 +288,9 @@ impl Gate {
         let success = response.status.is_success();
         // A redirect says nothing about what was stored.
         let certain = response.status.is_client_error();
+        if let (true, Some(admitted)) = (success, write.admitted.take()) {
+            admitted.keep();
+        }
         match std::mem::replace(&mut write.stage, Stage::Settled) {
             Stage::Reserved(upload) if success => {
                 let seq = self.intake().confirm(upload).await?;
