@@ -66,6 +66,8 @@ pub enum Behaviour {
     NoContinue,
     /// Reads the head (and body), then never answers.
     Silent,
+    /// Stores and deletes as it should; 401 to every reader.
+    WriteOnly,
 }
 
 /// A request as it came.
@@ -232,6 +234,7 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
         B::Raw(bytes) => return stream.write_all(bytes).await.map(|()| false),
         B::Silent => return std::future::pending().await,
         B::Status(status) => return plain(stream, *status, "").await,
+        B::WriteOnly => return plain(stream, 401, "").await,
         B::Redirect(to) => return plain(stream, 302, &format!("Location: {to}\r\n")).await,
         _ if !found => return plain(stream, 404, "").await,
         _ => {}

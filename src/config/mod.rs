@@ -104,7 +104,7 @@ pub struct Gate {
     pub min_rate: u32,
     /// Longest silence of a client while it sends (60 s).
     pub client_timeout: Duration,
-    /// Uploads and learning fetches a source address may add a minute (0: no limit).
+    /// Names that the fetches of a source address may add a minute (0: no limit); uploads are not counted.
     pub learn_rate: u32,
     /// Most requests held at once by `Prefer: wait` and `unsigned = "wait"` (1,000).
     pub max_waiters: usize,

@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The path's bin is at its cap: ground names must not make it unreadable.
     #[error("the path's bin is full")]
     BinFull,
+    /// An upload or a deletion of the path is under way: what a fetch shows meanwhile may be over before it is recorded.
+    #[error("another change of this path is under way")]
+    Busy,
     /// Clients sort this name and one beside it differently, and could not verify a file that lists both.
     #[error("some clients could not verify this name beside one that differs by a trailing space or `!`")]
     NameOrder,
@@ -47,6 +50,7 @@ impl Refusal {
     pub fn label(self) -> &'static str {
         match self {
             Self::BinFull => "bin-full",
+            Self::Busy => "busy",
             Self::NameOrder => "name-order",
             Self::Quota => "quota",
             Self::Rate => "rate",
@@ -60,7 +64,28 @@ pub(super) struct Admission {
     /// New names a source added within the running minute.
     sources: Cache<IpAddr, Arc<AtomicU64>>,
     /// Targets under each rule with a `max_targets`, in rule order; counted on first use.
-    totals: OnceCell<Vec<AtomicU64>>,
+    totals: OnceCell<Arc<[AtomicU64]>>,
+}
+
+/// A name's place under its rule's `max_targets`. It is given back when this is dropped: an upload that the upstream
+/// refuses, as anybody's would be who has no credentials, must not use up the quota.
+#[derive(Debug, Default)]
+#[must_use = "dropping it gives the place back"]
+pub struct Admitted(Option<(Arc<[AtomicU64]>, usize)>);
+
+impl Admitted {
+    /// The name is recorded now.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(total) = self.0.take().as_ref().and_then(|(totals, place)| totals.get(*place)) {
+            total.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Admission {
@@ -85,13 +110,14 @@ impl Admission {
 }
 
 impl Intake {
-    /// Whether one more name may be recorded; counts it when so.
+    /// Whether one more name may be recorded; counts it, when so, for as long as the answer lives. The rate is that of
+    /// `client`, where there is one.
     pub async fn admit(
         &self,
         path: &TargetPath,
         rule: &Rule,
         client: Option<IpAddr>,
-    ) -> Result<Result<(), Refusal>, LedgerError> {
+    ) -> Result<Result<Admitted, Refusal>, LedgerError> {
         if let Err(refusal) = self.fits(path).await? {
             return Ok(Err(refusal));
         }
@@ -99,15 +125,18 @@ impl Intake {
             return Ok(Err(Refusal::Rate));
         }
         let Some(limit) = rule.max_targets else {
-            return Ok(Ok(()));
+            return Ok(Ok(Admitted::default()));
         };
         let totals = self.admission.totals.get_or_try_init(|| self.count_rules()).await?;
         let place = self.policy().position(path.as_str());
-        let Some(total) = place.and_then(|(place, _)| totals.get(place)) else {
-            return Ok(Ok(()));
+        let Some((place, total)) = place.and_then(|(place, _)| Some((place, totals.get(place)?))) else {
+            return Ok(Ok(Admitted::default()));
         };
         let taken = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
-        Ok(taken.map(drop).map_err(|_| Refusal::Quota))
+        Ok(match taken {
+            Ok(_) => Ok(Admitted(Some((Arc::clone(totals), place)))),
+            Err(_) => Err(Refusal::Quota),
+        })
     }
 
     /// Whether the metadata file that would list the path can take it. Names that are pending are not seen here; the
@@ -138,7 +167,7 @@ impl Intake {
         })
     }
 
-    async fn count_rules(&self) -> Result<Vec<AtomicU64>, LedgerError> {
+    async fn count_rules(&self) -> Result<Arc<[AtomicU64]>, LedgerError> {
         let policy = self.policy();
         let mut totals = vec![0_u64; policy.rules().len()];
         self.parts

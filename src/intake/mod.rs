@@ -32,8 +32,11 @@ use crate::{
     upstream::{Upstream, neutral::Reader},
 };
 
-pub use admit::Refusal;
+pub use admit::{Admitted, Refusal};
 pub use upload::{Upload, UploadRefused};
+
+/// Longest a reader's last chunk waits for a change of the same path; then the fetch teaches nothing.
+const LEARN_TURN: Duration = Duration::from_secs(2);
 
 /// What an intake is made of.
 pub struct Parts {
@@ -155,6 +158,10 @@ impl Intake {
         (digest, length): (Digest, u64),
         client: Option<IpAddr>,
     ) -> Result<Learned, LedgerError> {
+        // Under the path's turn: an upload that is confirmed between look and record must not be succeeded by older bytes.
+        let Some(_turn) = self.turn_within(LEARN_TURN, path).await else {
+            return Ok(Learned::Refused(Refusal::Busy));
+        };
         let standing = self.look(path, rule).await?;
         if let Some(target) = &standing.target {
             return Ok(match target.digest == digest && target.state == State::Live {
@@ -162,15 +169,17 @@ impl Intake {
                 false => Learned::Conflict,
             });
         }
-        if let Err(refusal) = self.admit(path, rule, client).await? {
-            return Ok(Learned::Refused(refusal));
-        }
+        let admitted = match self.admit(path, rule, client).await? {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Ok(Learned::Refused(refusal)),
+        };
         let act = Act::Record {
             digest,
             length,
             provenance: Provenance::Fetched,
         };
         let seq = self.observe(path, act, &who(client)).await?;
+        admitted.keep();
         Ok(Learned::Recorded(seq))
     }
 

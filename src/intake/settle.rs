@@ -2,8 +2,9 @@
 //!
 //! Only a request that the gate wrote itself teaches or accuses; this file makes those requests.
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{Intake, Learned, who};
@@ -30,8 +31,24 @@ const FIRST_PROBE: Duration = Duration::from_secs(2);
 /// How soon open doubts are tried again when the upstream gave no verdict.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How often an intent is tried before it is given up, audited.
-const INTENT_TRIES: u32 = 50;
+/// How long the upstream may show nothing at a path it has just accepted: some answer before they have stored.
+const MISSING_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long the upstream may refuse to show what changed before it is given up, audited.
+const UNSURE_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a neutral read made of something open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Settled {
+    /// It is settled.
+    Done,
+    /// The upstream could not be asked, or the path changed meanwhile.
+    Later,
+    /// There is nothing at the path.
+    Missing,
+    /// The upstream answered, and its answer proves nothing.
+    Unsure,
+}
 
 /// A background neutral read.
 #[derive(Debug)]
@@ -146,6 +163,9 @@ impl Intake {
         if !self.learns_fetch(rule) {
             return Ok(None);
         }
+        if self.look(path, rule).await?.target.is_some() {
+            return Ok(None);
+        }
         match self.parts.reader.read(path).await? {
             Neutral::Found {
                 digest,
@@ -245,9 +265,8 @@ impl Intake {
 
     /// Works through doubtful reservations and intents, now and whenever one is added.
     async fn settle_open(&self) {
-        let mut tries = HashMap::new();
         loop {
-            let open = match self.settle_once(&mut tries).await {
+            let open = match self.settle_once().await {
                 Ok(open) => open,
                 Err(error) => {
                     tracing::error!(%error, "could not work through open reservations and intents");
@@ -263,7 +282,7 @@ impl Intake {
     }
 
     /// One pass; tells whether anything stays open.
-    async fn settle_once(&self, tries: &mut HashMap<u64, u32>) -> Result<bool, LedgerError> {
+    async fn settle_once(&self) -> Result<bool, LedgerError> {
         loop {
             // Popped in a statement of its own: the guard must not live across the await.
             let next = self.unmarked().pop();
@@ -285,30 +304,37 @@ impl Intake {
             let Some(_turn) = self.turn(&held.path).await else {
                 continue;
             };
-            self.settle_reservation(&held).await;
+            if self.settle_reservation(&held).await == Settled::Unsure && self.older(held.at, UNSURE_FOR) {
+                self.give_up(&held.path, &held.who).await?;
+                self.parts.ledger.release(held.id).await?;
+            }
         }
         for intent in self.parts.ledger.intents().await? {
+            // By age, not by tries: other uploads make this loop turn as fast as they like.
             match self.settle_intent(&intent).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => {
-                    let tried = tries.entry(intent.id).or_insert(0);
-                    *tried += 1;
-                    if *tried >= INTENT_TRIES {
-                        tries.remove(&intent.id);
-                        self.give_up(&intent).await?;
-                    }
+                Ok(Settled::Done) => {}
+                Ok(Settled::Missing) if self.older(intent.at, MISSING_FOR) => {}
+                Ok(Settled::Unsure) if self.older(intent.at, UNSURE_FOR) => {
+                    self.give_up(&intent.path, &intent.who).await?;
+                }
+                Ok(Settled::Later | Settled::Missing | Settled::Unsure) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, target.path = %intent.path, "`{}` could not be read again yet", intent.path);
                     continue;
                 }
             }
-            tries.remove(&intent.id);
             self.parts.ledger.settle_intent(intent.id).await?;
         }
         let reservations = self.parts.ledger.reservations().await?;
         Ok(reservations.iter().any(|r| r.doubtful) || !self.parts.ledger.intents().await?.is_empty())
     }
 
+    fn older(&self, at: Timestamp, limit: SignedDuration) -> bool {
+        self.now().duration_since(at) > limit
+    }
+
     /// Settles one doubtful reservation if a neutral read gives a verdict.
-    pub(super) async fn settle_reservation(&self, held: &Reservation) {
+    pub(super) async fn settle_reservation(&self, held: &Reservation) -> Settled {
         let verdict = match self.parts.reader.read(&held.path).await {
             Ok(Neutral::Found { digest, .. }) if digest == held.digest => self
                 .parts
@@ -317,28 +343,38 @@ impl Intake {
                 .await
                 .map(|_| self.parts.wake.notify_one()),
             Ok(Neutral::Found { .. } | Neutral::Missing) => self.parts.ledger.release(held.id).await,
-            Ok(Neutral::Refused(_) | Neutral::Unverifiable(_)) | Err(_) => return,
+            Ok(Neutral::Refused(status)) => return refused(status),
+            Ok(Neutral::Unverifiable(_)) => return Settled::Unsure,
+            Err(_) => return Settled::Later,
         };
         if let Err(error) = verdict {
             tracing::error!(%error, target.path = %held.path, "could not settle the upload of `{}`", held.path);
+            return Settled::Later;
         }
+        Settled::Done
     }
 
-    /// Settles one intent; `false` when the read gave no verdict.
-    async fn settle_intent(&self, intent: &Intent) -> Result<bool, SettleError> {
+    /// Settles one intent if a neutral read gives a verdict.
+    async fn settle_intent(&self, intent: &Intent) -> Result<Settled, SettleError> {
         let Some(rule) = self.policy().tracked(intent.path.as_str()) else {
-            return Ok(true);
+            return Ok(Settled::Done);
         };
+        let before = self.look(&intent.path, rule).await?;
         let (digest, length) = match self.parts.reader.read(&intent.path).await? {
             Neutral::Found { digest, length, .. } => (digest, length),
-            Neutral::Missing => return Ok(true),
-            Neutral::Refused(_) | Neutral::Unverifiable(_) => return Ok(false),
+            Neutral::Missing => return Ok(Settled::Missing),
+            Neutral::Refused(status) => return Ok(refused(status)),
+            Neutral::Unverifiable(_) => return Ok(Settled::Unsure),
         };
         // An observation between an upload's reserve and its confirm would make the signer refuse what was acknowledged.
         let Some(_turn) = self.turn(&intent.path).await else {
-            return Ok(false);
+            return Ok(Settled::Later);
         };
         let standing = self.look(&intent.path, rule).await?;
+        // What was read before an upload was confirmed accuses nobody and succeeds nothing.
+        if standing.target != before.target {
+            return Ok(Settled::Later);
+        }
         match &standing.target {
             Some(target) if target.digest == digest && target.state == State::Live => {}
             Some(target) if target.state == State::Live && !rule.superseding() => {
@@ -355,20 +391,19 @@ impl Intake {
                 self.observe(&intent.path, act, &intent.who).await?;
             }
         }
-        Ok(true)
+        Ok(Settled::Done)
     }
 
-    async fn give_up(&self, intent: &Intent) -> Result<(), LedgerError> {
-        tracing::error!(target.path = %intent.path, "`{}` could not be re-read after it changed; given up", intent.path);
+    async fn give_up(&self, path: &TargetPath, asked_by: &str) -> Result<(), LedgerError> {
+        tracing::error!(target.path = %path, "`{path}` could not be re-read after it changed; given up");
         let line = AuditLine {
             at: self.now(),
             who: who(None),
             action: "unsettled".to_owned(),
-            path: intent.path.to_string(),
-            detail: format!("no verdict after {INTENT_TRIES} neutral reads, asked by {}", intent.who),
+            path: path.to_string(),
+            detail: format!("no verdict by neutral reads within an hour, asked by {asked_by}"),
         };
-        self.parts.ledger.audit(line).await?;
-        self.parts.ledger.settle_intent(intent.id).await
+        self.parts.ledger.audit(line).await
     }
 
     async fn probe_hourly(&self) {
@@ -406,6 +441,14 @@ impl Intake {
         self.parts.metrics.learning_disabled.set(i64::from(!honest));
         self.learning.store(honest, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// An upstream in trouble may say more later; one that refuses will go on refusing.
+fn refused(status: http::StatusCode) -> Settled {
+    match status.is_server_error() {
+        true => Settled::Later,
+        false => Settled::Unsure,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Intake, who};
+use super::{Intake, settle::Settled, who};
 use crate::{
     digest::Digest,
     ledger::{Intent, LedgerError, Provenance, Reservation, ReservationId, Reserved, Seq, rule::Conflict},
@@ -98,7 +98,14 @@ impl Intake {
                     self.parts.metrics.conflicts_total.inc();
                     return Err(conflict.into());
                 }
-                Reserved::Held(held) if held.doubtful && !last => self.settle_reservation(&held).await,
+                Reserved::Held(held) if held.doubtful && !last => {
+                    // Nobody was told that it succeeded. Where the gate may not read, an aborted upload would otherwise
+                    // keep the path from everybody else's bytes for ever.
+                    if self.settle_reservation(&held).await == Settled::Unsure {
+                        tracing::warn!(target.path = %path, "an upload of `{path}` in doubt makes room for another");
+                        self.parts.ledger.release(held.id).await?;
+                    }
+                }
                 Reserved::Held(_) => break,
             }
         }
@@ -107,7 +114,11 @@ impl Intake {
 
     /// The path's turn, for a change that needs no reservation (DELETE).
     pub async fn turn(&self, path: &TargetPath) -> Option<OwnedMutexGuard<()>> {
-        tokio::time::timeout(TURN, self.locks.of(path).lock_owned()).await.ok()
+        self.turn_within(TURN, path).await
+    }
+
+    pub(super) async fn turn_within(&self, limit: Duration, path: &TargetPath) -> Option<OwnedMutexGuard<()>> {
+        tokio::time::timeout(limit, self.locks.of(path).lock_owned()).await.ok()
     }
 
     /// The upstream accepted; durable on return. On failure the upload is in doubt and will be settled.

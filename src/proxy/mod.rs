@@ -73,6 +73,8 @@ pub struct GateCtx {
     canonical: Option<String>,
     /// The gate's hooks apply to this request.
     ours: bool,
+    /// Bytes of the request's body so far.
+    received: u64,
 }
 
 /// What [`Gate::request_filter`] did.
@@ -108,6 +110,11 @@ impl Gate {
         ctx.started = Some(Instant::now());
         ctx.ours = true;
         self.limit(session);
+        if let Err(problem) = plain_length(&session.req_header().headers) {
+            session.set_keepalive(None);
+            self.answer_problem(session, &problem).await?;
+            return Ok(Outcome::Answered);
+        }
         let request = session.req_header();
         let method = request.method.clone();
         let target = request.raw_path().to_vec();
@@ -120,9 +127,9 @@ impl Gate {
             Route::Refuse(problem) => Err(problem),
             Route::Read(read) => return self.serve_read(session, ctx, read).await,
             Route::Put(at) => self.start_put(session, ctx, at).await,
-            Route::Delete(at) => self.start_delete(ctx, at).await,
+            Route::Delete(at) => self.start_delete(session, ctx, at).await,
             Route::Transfer(at) => self.start_transfer(session, ctx, at).await,
-            Route::Change(at) => self.start_change(ctx, at).await,
+            Route::Change(at, query) => self.start_change(ctx, at, query).await,
         };
         match done {
             Ok(outcome) => Ok(outcome),
@@ -204,6 +211,15 @@ impl Gate {
         end: bool,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        ctx.received += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if !end && self.too_slow(ctx) {
+            let problem = Problem::new(
+                http::StatusCode::REQUEST_TIMEOUT,
+                "client-timeout",
+                "the body comes too slowly",
+            );
+            return Err(refuse(ctx, problem));
+        }
         let client = client_ip(session);
         if ctx.write.is_some()
             && let Err(problem) = self.tap_upload(client, body, end, ctx).await
@@ -227,6 +243,8 @@ impl Gate {
         if response.status.is_informational() {
             return Ok(());
         }
+        // Only the gate says how a path stands.
+        response.remove_header(&headers::TUFGATE_STATUS);
         if let Err(problem) = self.settle_write(session, response, ctx).await {
             return Err(refuse(ctx, problem));
         }
@@ -260,7 +278,7 @@ impl Gate {
 
     /// Leaves nothing open: a write without an answer is in doubt. Writes the access log.
     pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
-        self.abandon_write(ctx).await;
+        self.abandon_write(client_ip(session), ctx).await;
         let status = session
             .response_written()
             .map_or(0, |response| response.status.as_u16());
@@ -300,6 +318,13 @@ impl Gate {
         );
     }
 
+    /// Whether a body trickles in below the least rate; silence has a limit of its own.
+    fn too_slow(&self, ctx: &GateCtx) -> bool {
+        let gate = &self.config().gate;
+        let elapsed = ctx.started.map_or_else(Default::default, |at| at.elapsed());
+        elapsed > gate.client_timeout && ctx.received < u64::from(gate.min_rate) * elapsed.as_secs()
+    }
+
     /// Bounds what a slow client can hold.
     fn limit(&self, session: &mut Session) {
         let gate = &self.config().gate;
@@ -318,6 +343,20 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
     let error = Error::explain(ErrorType::HTTPStatus(problem.status.as_u16()), problem.detail.clone());
     ctx.problem = Some(problem);
     error
+}
+
+/// Refuses a Content-Length that is not one number. Pingora takes a list such as `3, 3` for no body, forwards it, and the
+/// upstream would take the next request on the connection for the body.
+fn plain_length(headers: &http::HeaderMap) -> std::result::Result<(), Problem> {
+    let plain = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    match headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            http::StatusCode::BAD_REQUEST,
+            "request",
+            "Content-Length is not a number",
+        )),
+    }
 }
 
 /// What the client hears of an error of Pingora's; nothing when it is gone.

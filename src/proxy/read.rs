@@ -129,7 +129,7 @@ impl Gate {
         for (Tracked { path, rule }, wanted) in read.names {
             let mut standing = self.intake().look(&path, rule).await?;
             if standing.target.is_none() && wanted.is_none() && wait.is_some() && read.query.is_none() {
-                self.teach_first(&path, rule).await?;
+                self.teach_first(&path, rule).await;
                 standing = self.intake().look(&path, rule).await?;
             }
             let Some(target) = standing.target.clone() else {
@@ -176,12 +176,12 @@ impl Gate {
     }
 
     /// `Prefer: wait` on an unrecorded path: a neutral read first.
-    async fn teach_first(&self, path: &TargetPath, rule: &Rule) -> Result<(), Problem> {
-        let _held = self.hold()?;
+    async fn teach_first(&self, path: &TargetPath, rule: &Rule) {
+        // Waiting is the client's wish, never a reason to refuse it: where too many wait, it goes on unwaited.
+        let Ok(_held) = self.hold() else { return };
         if let Err(error) = self.intake().read_and_learn(path, rule).await {
             tracing::warn!(%error, target.path = %path, "a neutral read of `{path}` gave no verdict");
         }
-        Ok(())
     }
 
     /// A path without a record: taught by this fetch, by a neutral read of its own, or not at all.
@@ -230,9 +230,12 @@ impl Gate {
         let must = rule.unsigned == Unsigned::Wait;
         let seconds = wait.or(must.then_some(UNSIGNED_WAIT));
         if let Some(seconds) = seconds {
-            let _held = self.hold()?;
+            let held = match self.hold() {
+                Err(busy) if must => return Err(busy),
+                held => held.ok(),
+            };
             let limit = std::time::Duration::from_secs(seconds.into());
-            if self.parts().catalog.wait_for(target.seq, limit).await {
+            if held.is_some() && self.parts().catalog.wait_for(target.seq, limit).await {
                 return Ok((signed(self), wait));
             }
         }
@@ -361,6 +364,10 @@ impl Gate {
             identity: false,
         };
         let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
+        // Nothing is promised of a path without a record: another success passes, but for a part nobody asked for.
+        if answer.status.is_success() && !matches!(answer.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            return self.pass(session, answer, Status::Untracked).await;
+        }
         let Some(answer) = self.pass_unless_ok(session, answer).await? else {
             return Ok(());
         };
@@ -419,13 +426,17 @@ impl Gate {
         }
     }
 
-    /// Passes every answer but 200 as it is; only 200 is judged.
+    /// Passes every failure as it is; only 200 is judged. A redirect that was not followed (300, 305) stays here: clients
+    /// that follow it would get bytes nobody compares.
     pub(super) async fn pass_unless_ok(&self, session: &mut Session, answer: Answer) -> Result<Option<Answer>, Cut> {
         if answer.status == StatusCode::OK {
             return Ok(Some(answer));
         }
         if answer.status.is_success() {
             return Err(Problem::unverifiable("it is a success other than 200").into());
+        }
+        if answer.status.is_redirection() && answer.status != StatusCode::NOT_MODIFIED {
+            return Err(Problem::unverifiable("it leads elsewhere").into());
         }
         self.pass(session, answer, Status::Untracked).await?;
         Ok(None)

@@ -24,17 +24,19 @@ pub enum Route<'a> {
     Put(Tracked<'a>),
     /// DELETE of a tracked path.
     Delete(Tracked<'a>),
-    /// COPY or MOVE whose source is a tracked path; the destination is routed by [`destination`].
-    Transfer(Tracked<'a>),
-    /// PATCH and other changes of a tracked path that do not carry it whole.
-    Change(Tracked<'a>),
+    /// COPY or MOVE, with the source if it is a tracked path; [`destination`] says where it leads, which may be a tracked
+    /// path whatever the source is.
+    Transfer(Option<Tracked<'a>>),
+    /// PATCH and other changes of a tracked path that do not carry it whole; the query, if any.
+    Change(Tracked<'a>, Option<String>),
 }
 
 impl Route<'_> {
     /// The path in canonical encoding, when the request names a tracked path by its own name.
     pub fn canonical(&self) -> Option<String> {
         match self {
-            Self::Put(at) | Self::Delete(at) | Self::Transfer(at) | Self::Change(at) => Some(at.path.encoded()),
+            Self::Put(at) | Self::Delete(at) | Self::Change(at, _) => Some(at.path.encoded()),
+            Self::Transfer(at) => at.as_ref().map(|at| at.path.encoded()),
             Self::Read(read) => match read.names.as_slice() {
                 [(at, None)] => Some(at.path.encoded()),
                 _ => None,
@@ -64,9 +66,16 @@ pub struct Read<'a> {
 
 /// Routes a request target.
 pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, target: &[u8]) -> Route<'a> {
-    // `*` and a bare authority name no path.
     let Some((path, query)) = split_target(target) else {
-        return Route::Pass;
+        // `OPTIONS *` asks about the server. What else names no path is refused: some servers would find one in it.
+        return match (method, target) {
+            (&Method::OPTIONS, b"*") => Route::Pass,
+            _ => Route::Refuse(Problem::new(
+                http::StatusCode::BAD_REQUEST,
+                "target",
+                "the request target names no path",
+            )),
+        };
     };
     if let Some(file) = below(path, metadata_prefix) {
         return match *method {
@@ -78,7 +87,14 @@ pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, tar
             )),
         };
     }
-    match policy.admit(path) {
+    let admission = policy.admit(path);
+    if matches!(method.as_str(), "COPY" | "MOVE") && !matches!(admission, Admission::Refused(_)) {
+        return Route::Transfer(match admission {
+            Admission::Tracked { path, rule } => Some(Tracked { path, rule }),
+            _ => None,
+        });
+    }
+    match admission {
         Admission::Index | Admission::Unnamed(_) | Admission::Untracked { .. } => Route::Pass,
         Admission::Refused(why) => Route::Refuse(Problem::name(why)),
         Admission::Tracked { path, rule } => by_method(method, Tracked { path, rule }, query),
@@ -116,14 +132,13 @@ fn by_method<'a>(method: &Method, tracked: Tracked<'a>, query: Option<&[u8]>) ->
         }),
         "PUT" if query.is_none() => Route::Put(tracked),
         "DELETE" if query.is_none() => Route::Delete(tracked),
-        "COPY" | "MOVE" => Route::Transfer(tracked),
-        "PUT" | "DELETE" | "PATCH" => Route::Change(tracked),
+        "PUT" | "DELETE" | "PATCH" => Route::Change(tracked, text(query)),
         _ => Route::Pass,
     }
 }
 
 /// The rest of a path below the metadata prefix, in any spelling that decodes to it: nothing below it is ever proxied.
-fn below(path: &[u8], prefix: &str) -> Option<String> {
+pub(super) fn below(path: &[u8], prefix: &str) -> Option<String> {
     let decoded = percent_encoding::percent_decode(path).decode_utf8_lossy();
     let mut segments: Vec<&str> = Vec::new();
     for segment in decoded.split('/') {
@@ -169,8 +184,8 @@ mod tests {
             Route::Read(read) => format!("read {}", read.names.len()),
             Route::Put(at) => format!("put {}", at.path),
             Route::Delete(at) => format!("delete {}", at.path),
-            Route::Transfer(at) => format!("transfer {}", at.path),
-            Route::Change(at) => format!("change {}", at.path),
+            Route::Transfer(at) => at.map_or("transfer".to_owned(), |at| format!("transfer {}", at.path)),
+            Route::Change(at, _) => format!("change {}", at.path),
         }
     }
 
@@ -214,6 +229,23 @@ mod tests {
         assert_eq!(routed("GET", &format!("/d/{h}.n")), "read 1");
         assert_eq!(routed("PUT", &format!("/d/{h}.n")), "pass");
         assert_eq!(routed("GET", &format!("/{h}.d/n")), "read 1");
+    }
+
+    #[test]
+    fn transfers_are_routed_whatever_their_source() {
+        assert_eq!(routed("MOVE", "/a/b"), "transfer a/b");
+        for source in ["/index/a", "/a/", &format!("/{}.n", "0a".repeat(32))] {
+            assert_eq!(routed("MOVE", source), "transfer", "{source}");
+            assert_eq!(routed("COPY", source), "transfer", "{source}");
+        }
+    }
+
+    #[test]
+    fn a_target_without_a_path_is_refused() {
+        assert_eq!(routed("OPTIONS", "*"), "pass");
+        for target in ["*", "a/b", "host:443", "ftp://h/a", "http:/a"] {
+            assert_eq!(routed("PUT", target), "refuse 400", "{target}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     policy::OnDrift,
     range::{self, Ranges},
-    spool::{SpoolError, Spooled},
+    spool::{SpoolError, SpoolFile, Spooled},
     upstream::{Answer, Body},
 };
 
@@ -44,9 +44,14 @@ impl Gate {
             }
             Ranges::Single(asked) => asked,
         };
-        if length > self.config().gate.spool_max_object {
-            return self.serve_recorded(session, recorded).await;
-        }
+        // A server may always ignore Range. When others fill the spool, or the disk is full, this reader gets the whole.
+        let file = match self.parts().spool.reserve(length).await {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!(%error, "a range is answered by the whole artifact");
+                return self.serve_recorded(session, recorded).await;
+            }
+        };
         if recorded.standing.drift.is_some() {
             self.intake().recheck(&recorded.path);
         }
@@ -65,7 +70,7 @@ impl Gate {
             body,
             ..
         } = answer;
-        let copy = self.verified_copy(recorded, body).await?;
+        let copy = self.verified_copy(recorded, file, body).await?;
         let whole = !if_range_holds(&headers, &upstream);
         let part = if whole { 0..length } else { asked };
         let status = if whole {
@@ -89,17 +94,15 @@ impl Gate {
     }
 
     /// Reads the artifact whole and verifies it.
-    async fn verified_copy(&self, recorded: &Recorded<'_>, mut body: Body) -> Result<Spooled, Problem> {
-        let length = recorded.target.length;
-        let mut file = self
-            .parts()
-            .spool
-            .reserve(length)
-            .await
-            .map_err(|error| spool_problem(&error))?;
+    async fn verified_copy(
+        &self,
+        recorded: &Recorded<'_>,
+        mut file: SpoolFile,
+        mut body: Body,
+    ) -> Result<Spooled, Problem> {
         let mut tap = Tap::verifying(Expected {
             digest: recorded.target.digest,
-            length,
+            length: recorded.target.length,
         });
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(Problem::from)?;

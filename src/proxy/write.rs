@@ -16,32 +16,40 @@ use super::{
     Gate, GateCtx, Outcome, authority, client_ip,
     headers::{PREFERENCE_APPLIED, Status, TUFGATE_STATUS, prefer_wait},
     problem::Problem,
-    route::{Tracked, destination},
+    route::{Tracked, below, destination},
     tap::{self, Tap},
 };
 use crate::{
     digest::Digest,
-    intake::Upload,
+    intake::{Admitted, Upload},
     ledger::{Provenance, State},
+    policy::Learn,
     target::{Name, TargetPath, name_of},
 };
 
 /// A write on its way.
 pub(super) struct Write {
-    path: TargetPath,
+    /// Unknown only of a COPY or MOVE from a path that no rule tracks.
+    path: Option<TargetPath>,
     wait: Option<u32>,
     stage: Stage,
+    /// The place of a new name, kept once the upstream accepts.
+    admitted: Option<Admitted>,
     /// Path of the `Destination`, in canonical encoding, to be named as the upstream knows it.
     destination: Option<String>,
+    /// Nothing that exists may be overwritten there: a folder may hold recorded paths.
+    fresh: bool,
 }
 
 enum Stage {
     /// A body passes; its last chunk is withheld.
     Tapping(Tap),
-    /// The upstream answered before the body's end; the rest passes unrecorded.
-    Answered(Tap),
+    /// As `Tapping`, but the upstream answered before the body's end; told is whether it accepted.
+    Answered(Tap, bool),
     /// Reserved: the last chunk is on its way upstream or there.
     Reserved(Upload),
+    /// Reserved after the answer: only a read can tell what was stored.
+    Late(Upload, bool),
     /// A success means that the paths must be re-read.
     Unseen(Vec<TargetPath>),
     /// A success deletes the path; its turn is held. A further path must be re-read (MOVE).
@@ -59,6 +67,9 @@ impl Write {
                 "destination",
                 format!("{}://{}{base}{path}", upstream.scheme(), authority(upstream)),
             )?;
+        }
+        if self.fresh {
+            request.insert_header("overwrite", "F")?;
         }
         Ok(())
     }
@@ -80,52 +91,67 @@ impl Gate {
             return Err(too_large(limit));
         }
         let standing = self.intake().look(&at.path, at.rule).await?;
-        match &standing.target {
+        let admitted = match &standing.target {
             Some(target) if target.state == State::Retracted => {
                 return Err(conflict("this path was retracted by an operator"));
             }
-            Some(_) => {}
-            None => self
-                .intake()
-                .admit(&at.path, at.rule, client)
-                .await?
-                .map_err(Problem::from)?,
-        }
-        let stage = match Shape::of(&headers, session.as_downstream_mut().is_body_empty()) {
+            Some(_) => None,
+            None if at.rule.learn == Learn::None => return Ok(Outcome::ToUpstream),
+            // The rate is for those who ask for names: a reader must not lock out the publishers behind its address.
+            None => Some(self.intake().admit(&at.path, at.rule, None).await??),
+        };
+        let empty = session.as_downstream_mut().is_body_empty();
+        let stage = match Shape::of(&headers, empty) {
             Shape::Whole => Stage::Tapping(Tap::learning()),
             Shape::Empty => {
                 let empty = (Digest::of(b""), 0);
                 Stage::Reserved(self.intake().reserve(&at.path, at.rule, empty, client).await?)
             }
             Shape::Elsewhere(stated) => {
-                if let Some(target) = standing.live()
-                    && !at.rule.superseding()
-                    && stated != Some(target.digest)
+                // What it states cannot be believed: a server that does not know these headers stores what the body
+                // carries, or an empty file. 404 is how Artifactory asks for the bytes themselves.
+                if let Some(target) = &standing.target
+                    && !(target.state == State::Live && at.rule.superseding())
                 {
-                    return Err(conflict(
-                        "other bytes are recorded here, or the upload states no sha256",
-                    ));
+                    return Err(match empty && stated == Some(target.digest) {
+                        true => Problem::new(
+                            StatusCode::NOT_FOUND,
+                            "send-bytes",
+                            "bytes are recorded here; send them",
+                        ),
+                        false => conflict("bytes are recorded here; only an upload that carries them whole may follow"),
+                    });
                 }
                 Stage::Unseen(vec![at.path.clone()])
             }
         };
         ctx.write = Some(Write {
-            path: at.path,
+            path: Some(at.path),
             wait: prefer_wait(&headers),
             stage,
+            admitted,
             destination: None,
+            fresh: false,
         });
         Ok(Outcome::ToUpstream)
     }
 
     /// DELETE of a tracked path.
-    pub(super) async fn start_delete(&self, ctx: &mut GateCtx, at: Tracked<'_>) -> Result<Outcome, Problem> {
+    pub(super) async fn start_delete(
+        &self,
+        session: &mut Session,
+        ctx: &mut GateCtx,
+        at: Tracked<'_>,
+    ) -> Result<Outcome, Problem> {
+        bodyless(session)?;
         let turn = self.turn(&at.path).await?;
         ctx.write = Some(Write {
-            path: at.path,
+            path: Some(at.path),
             wait: None,
             stage: Stage::Deleting(turn, None),
+            admitted: None,
             destination: None,
+            fresh: false,
         });
         Ok(Outcome::ToUpstream)
     }
@@ -133,57 +159,75 @@ impl Gate {
     /// COPY or MOVE: never onto a recorded path; a moved source is deleted; the destination is re-read.
     pub(super) async fn start_transfer(
         &self,
-        session: &Session,
+        session: &mut Session,
         ctx: &mut GateCtx,
-        at: Tracked<'_>,
+        at: Option<Tracked<'_>>,
     ) -> Result<Outcome, Problem> {
-        let value = session
-            .req_header()
-            .headers
-            .get("destination")
-            .and_then(|value| value.to_str().ok());
-        let raw = destination(value.unwrap_or_default());
+        bodyless(session)?;
+        let request = session.req_header();
+        let value = request.headers.get("destination").and_then(|value| value.to_str().ok());
+        let raw = destination(value.ok_or_else(|| bad_destination("is missing or not ASCII"))?);
+        if below(raw.as_bytes(), &self.config().gate.metadata_prefix).is_some() {
+            return Err(bad_destination("leads below the metadata prefix"));
+        }
         let policy = self.intake().policy();
         let onto = match name_of(raw) {
             Name::Canonical(path) => Some(path),
             Name::None(why) if policy.tracks_prefix(raw.as_bytes()) => return Err(Problem::name(why)),
             _ => None,
         };
-        let mut unseen = None;
+        let (mut unseen, mut admitted) = (None, None);
         if let Some(path) = &onto
             && let Some(rule) = policy.tracked(path.as_str())
         {
             if self.intake().look(path, rule).await?.target.is_some() {
                 return Err(conflict("the destination is recorded"));
             }
-            self.intake()
-                .admit(path, rule, client_ip(session))
-                .await?
-                .map_err(Problem::from)?;
+            admitted = Some(self.intake().admit(path, rule, None).await??);
             unseen = Some(path.clone());
         }
+        let fresh = onto.is_none() || unseen.is_some();
         let moving = session.req_header().method.as_str() == "MOVE";
-        let stage = match moving {
-            true => Stage::Deleting(self.turn(&at.path).await?, unseen),
-            false => Stage::Unseen(unseen.into_iter().collect()),
+        let (path, stage) = match at {
+            Some(at) if moving => {
+                let turn = self.turn(&at.path).await?;
+                (Some(at.path), Stage::Deleting(turn, unseen))
+            }
+            at => (at.map(|at| at.path), Stage::Unseen(unseen.into_iter().collect())),
         };
         ctx.write = Some(Write {
-            path: at.path,
+            path,
             wait: None,
             stage,
+            admitted,
             destination: Some(onto.map_or_else(|| raw.to_owned(), |path| path.encoded())),
+            fresh,
         });
         Ok(Outcome::ToUpstream)
     }
 
-    /// PATCH, or a PUT or DELETE with a query: passed, never recorded; a recorded path is looked at again.
-    pub(super) async fn start_change(&self, ctx: &mut GateCtx, at: Tracked<'_>) -> Result<Outcome, Problem> {
+    /// PATCH, or a PUT or DELETE with a query: passed, never recorded. On a recorded path only with parameters that its
+    /// rule allows, since most servers ignore a query and would change the bytes; the path is looked at again.
+    pub(super) async fn start_change(
+        &self,
+        ctx: &mut GateCtx,
+        at: Tracked<'_>,
+        query: Option<String>,
+    ) -> Result<Outcome, Problem> {
         let recorded = self.intake().look(&at.path, at.rule).await?.live().is_some();
+        let allowed = query.is_some_and(|query| !query.is_empty() && at.rule.allows_query(&query));
+        if recorded && !allowed && !at.rule.superseding() {
+            return Err(conflict(
+                "bytes are recorded here; only a PUT without a query is compared with them",
+            ));
+        }
         ctx.write = Some(Write {
             stage: Stage::Unseen(if recorded { vec![at.path.clone()] } else { Vec::new() }),
-            path: at.path,
+            path: Some(at.path),
             wait: None,
+            admitted: None,
             destination: None,
+            fresh: false,
         });
         Ok(Outcome::ToUpstream)
     }
@@ -197,8 +241,11 @@ impl Gate {
         ctx: &mut GateCtx,
     ) -> Result<(), Problem> {
         let Some(write) = &mut ctx.write else { return Ok(()) };
-        let answered = matches!(write.stage, Stage::Answered(_));
-        let (Stage::Tapping(tap) | Stage::Answered(tap)) = &mut write.stage else {
+        let answered = match write.stage {
+            Stage::Answered(_, accepted) => Some(accepted),
+            _ => None,
+        };
+        let (Stage::Tapping(tap) | Stage::Answered(tap, _)) = &mut write.stage else {
             return Ok(());
         };
         let chunk = body.take().unwrap_or_default();
@@ -214,17 +261,17 @@ impl Gate {
         }
         let (digest, length, held) = std::mem::take(tap).finish().map_err(Problem::from)?;
         write.stage = Stage::Settled;
-        if !answered {
-            let policy = self.intake().policy();
-            let rule = policy
-                .tracked(write.path.as_str())
-                .ok_or_else(|| conflict("no rule tracks this path"))?;
-            let upload = self
-                .intake()
-                .reserve(&write.path, rule, (digest, length), client)
-                .await?;
-            write.stage = Stage::Reserved(upload);
-        }
+        let policy = self.intake().policy();
+        let (path, rule) = write
+            .path
+            .as_ref()
+            .and_then(|path| Some((path, policy.tracked(path.as_str())?)))
+            .ok_or_else(|| conflict("no rule tracks this path"))?;
+        let upload = self.intake().reserve(path, rule, (digest, length), client).await?;
+        write.stage = match answered {
+            None => Stage::Reserved(upload),
+            Some(accepted) => Stage::Late(upload, accepted),
+        };
         *body = Some(tap::join(through, held));
         Ok(())
     }
@@ -239,7 +286,11 @@ impl Gate {
         let Some(write) = &mut ctx.write else { return Ok(()) };
         let client = client_ip(session);
         let success = response.status.is_success();
-        let certain = !response.status.is_server_error();
+        // A redirect says nothing about what was stored.
+        let certain = response.status.is_client_error();
+        if let (true, Some(admitted)) = (success, write.admitted.take()) {
+            admitted.keep();
+        }
         match std::mem::replace(&mut write.stage, Stage::Settled) {
             Stage::Reserved(upload) if success => {
                 let seq = self.intake().confirm(upload).await?;
@@ -249,23 +300,26 @@ impl Gate {
             Stage::Reserved(upload) if certain => self.intake().release(upload).await,
             Stage::Reserved(upload) => self.intake().doubt(upload).await,
             // The upstream answered before it had the whole body: what it stored, only a read can tell.
-            Stage::Tapping(tap) | Stage::Answered(tap) => {
-                write.stage = Stage::Answered(tap);
-                if success {
-                    self.intake().intend(&write.path, Provenance::Reported, client).await?;
+            Stage::Tapping(tap) | Stage::Answered(tap, _) => {
+                write.stage = Stage::Answered(tap, success);
+                if let (true, Some(path)) = (success, &write.path) {
+                    self.intake().intend(path, Provenance::Reported, client).await?;
                 }
             }
+            late @ Stage::Late(..) => write.stage = late,
             Stage::Unseen(paths) if success => {
                 for path in &paths {
                     self.intake().intend(path, Provenance::Reported, client).await?;
                 }
             }
             Stage::Deleting(_turn, moved) if success => {
-                if let Some(rule) = self.intake().policy().tracked(write.path.as_str()) {
-                    self.intake().deleted(&write.path, rule, client).await?;
-                }
                 if let Some(path) = moved {
                     self.intake().intend(&path, Provenance::Reported, client).await?;
+                }
+                if let Some(path) = &write.path
+                    && let Some(rule) = self.intake().policy().tracked(path.as_str())
+                {
+                    self.intake().deleted(path, rule, client).await?;
                 }
             }
             Stage::Unseen(_) | Stage::Deleting(..) | Stage::Settled => {}
@@ -273,13 +327,19 @@ impl Gate {
         Ok(())
     }
 
-    /// The request ended; a reservation without an answer is in doubt.
-    pub(super) async fn abandon_write(&self, ctx: &mut GateCtx) {
-        if let Some(Write {
-            stage: Stage::Reserved(upload),
-            ..
-        }) = ctx.write.take()
+    /// The request ended; a reservation without an answer, or after it, is in doubt. An upload that was accepted early is
+    /// re-read once more: the upstream may have told the truth of the path while the body was still on its way.
+    pub(super) async fn abandon_write(&self, client: Option<IpAddr>, ctx: &mut GateCtx) {
+        let Some(Write { path, stage, .. }) = ctx.write.take() else {
+            return;
+        };
+        let accepted = matches!(stage, Stage::Late(_, true) | Stage::Answered(_, true));
+        if let (true, Some(path)) = (accepted, path)
+            && let Err(error) = self.intake().intend(&path, Provenance::Reported, client).await
         {
+            tracing::error!(%error, target.path = %path, "could not note that `{path}` is to be read again");
+        }
+        if let Stage::Reserved(upload) | Stage::Late(upload, _) = stage {
             self.intake().doubt(upload).await;
         }
     }
@@ -355,6 +415,18 @@ impl Shape {
     }
 }
 
+/// A body on a request that needs none would hold the path's turn for as long as its sender likes.
+fn bodyless(session: &mut Session) -> Result<(), Problem> {
+    match session.as_downstream_mut().is_body_empty() {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "body",
+            "this method takes no body here",
+        )),
+    }
+}
+
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -365,6 +437,11 @@ fn too_large(limit: u64) -> Problem {
         "too-large",
         format!("bodies may have {limit} bytes"),
     )
+}
+
+fn bad_destination(why: &str) -> Problem {
+    let detail = format!("the Destination {why}");
+    Problem::new(StatusCode::BAD_REQUEST, "destination", detail)
 }
 
 fn conflict(detail: &str) -> Problem {
