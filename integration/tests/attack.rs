@@ -193,7 +193,8 @@ fn an_aborted_upload_keeps_no_path_that_the_gate_may_not_read() {
 #[test]
 fn a_full_spool_fails_no_reader() {
     let (_runtime, origin) = hostile_origin();
-    let gate = Gate::start(&Setup::learning(origin.url()).gate("spool_max_object = \"40MiB\"\nspool_max_total = \"40MiB\"\n"));
+    let gate =
+        Gate::start(&Setup::learning(origin.url()).gate("spool_max_object = \"40MiB\"\nspool_max_total = \"40MiB\"\n"));
     let body = vec![7; 32 << 20];
     gate.publish("/large", &body);
     // The first reader takes what there is of the spool and reads no further than the head.

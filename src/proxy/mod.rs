@@ -8,11 +8,14 @@
 mod answer;
 mod headers;
 mod metadata;
+mod passing;
 pub mod problem;
 mod read;
+mod recorded;
 mod route;
 mod spooled;
 pub mod tap;
+mod teaching;
 mod write;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};

@@ -8,8 +8,9 @@ use pingora::proxy::Session;
 use super::{
     Gate,
     answer::{Frame, Head},
+    passing::{Cut, send},
     problem::Problem,
-    read::{Cut, Recorded, send},
+    recorded::Recorded,
     tap::{Expected, Tap},
 };
 use crate::{
