@@ -307,3 +307,20 @@ fn learn_none_is_taught_by_no_upload() {
     origin.script("/n", SERVE);
     assert_eq!(gate.metric("tufgate_observations_total"), 0.0);
 }
+
+#[test]
+fn names_that_never_end_keep_no_other_path_from_being_looked_at() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(
+        &Setup::learning(origin.url()).rules("[[rule]]\npath = \"**\"\nkind = \"track\"\nlearn = \"fetch\"\n"),
+    );
+    gate.publish("/moving", b"one");
+    for n in 0..20 {
+        let path = format!("/endless{n}");
+        origin.put_file(&path, vec![1; 1000]);
+        origin.script(&path, Behaviour::Stall(Framing::Length, 10));
+        assert_eq!(http::request(gate.addr, "HEAD", &path, &[], b"").status, 200);
+    }
+    origin.put_file("/moving", b"two".to_vec());
+    until("the path to move on", || gate.get("/moving").body == b"two");
+}

@@ -96,8 +96,9 @@ pub struct Intake {
     parts: Parts,
     locks: upload::Locks,
     admission: admit::Admission,
-    tasks: mpsc::Sender<settle::Task>,
-    queue: tokio::sync::Mutex<Option<mpsc::Receiver<settle::Task>>>,
+    learns: mpsc::Sender<settle::Task>,
+    suspects: mpsc::Sender<settle::Task>,
+    queues: tokio::sync::Mutex<[mpsc::Receiver<settle::Task>; 2]>,
     queued: Arc<std::sync::Mutex<HashSet<TargetPath>>>,
     rechecked: Cache<TargetPath, ()>,
     doubts: Notify,
@@ -108,12 +109,15 @@ pub struct Intake {
 impl Intake {
     /// An intake over these parts. Learning by fetch starts once the first wildcard probe has passed ([`Intake::probe`]).
     pub fn new(parts: Parts) -> Arc<Self> {
-        let (tasks, queue) = mpsc::channel(1024);
+        // Apart, so that names anybody may ask for never keep a path that differs from being looked at.
+        let (learns, to_learn) = mpsc::channel(1024);
+        let (suspects, suspected) = mpsc::channel(1024);
         Arc::new(Self {
             locks: upload::Locks::default(),
             admission: admit::Admission::new(&parts.config),
-            tasks,
-            queue: tokio::sync::Mutex::new(Some(queue)),
+            learns,
+            suspects,
+            queues: tokio::sync::Mutex::new([to_learn, suspected]),
             queued: Arc::default(),
             rechecked: Cache::builder()
                 .max_capacity(10_000)

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Neutral reads of this module at once; the reader has a bound of its own.
+/// Neutral reads of each queue at once; the reader has a bound of its own.
 const WORKERS: usize = 8;
 
 /// How often the wildcard probe is repeated.
@@ -91,7 +91,11 @@ impl Intake {
         if !self.queued().insert(path.clone()) {
             return;
         }
-        if self.tasks.try_send(task).is_err() {
+        let queue = match task {
+            Task::Learn(_) => &self.learns,
+            Task::Suspect(_) => &self.suspects,
+        };
+        if queue.try_send(task).is_err() {
             self.queued().remove(&path);
             self.parts
                 .metrics
@@ -120,9 +124,10 @@ impl Intake {
 
     /// Runs until `shutdown`: queued reads, doubts and intents, the hourly probe.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let mut slot = self.queue.lock().await;
-        let Some(queue) = slot.as_mut() else { return };
-        let work = async { tokio::join!(self.drain(queue), self.settle_open(), self.probe_hourly()) };
+        let mut queues = self.queues.lock().await;
+        let [learns, suspects] = &mut *queues;
+        let reads = async { tokio::join!(self.drain(learns), self.drain(suspects)) };
+        let work = async { tokio::join!(reads, self.settle_open(), self.probe_hourly()) };
         tokio::select! {
             _ = work => {}
             () = shutdown.cancelled() => {}
