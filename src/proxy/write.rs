@@ -294,7 +294,7 @@ impl Gate {
         match std::mem::replace(&mut write.stage, Stage::Settled) {
             Stage::Reserved(upload) if success => {
                 let seq = self.intake().confirm(upload).await?;
-                let status = self.published(seq, write.wait, response).await;
+                let status = self.published(write.path.as_ref(), seq, write.wait, response).await;
                 let _ = response.insert_header(TUFGATE_STATUS, status.to_string());
             }
             Stage::Reserved(upload) if certain => self.intake().release(upload).await,
@@ -345,16 +345,35 @@ impl Gate {
     }
 
     /// How a fresh record stands, waiting for its publication where the client wants that.
-    async fn published(&self, seq: u64, wait: Option<u32>, response: &mut ResponseHeader) -> Status {
+    async fn published(
+        &self,
+        path: Option<&TargetPath>,
+        seq: u64,
+        wait: Option<u32>,
+        response: &mut ResponseHeader,
+    ) -> Status {
         let catalog = &self.parts().catalog;
         if let (Some(seconds), Ok(_held)) = (wait, self.hold()) {
             let limit = std::time::Duration::from_secs(seconds.into());
             if catalog.wait_for(seq, limit).await {
                 let _ = response.insert_header(PREFERENCE_APPLIED, format!("wait={seconds}"));
-                return Status::Signed(catalog.snapshot_version());
+                // The signer has the last word: a bin that filled meanwhile makes it refuse what intake let through.
+                return match self.is_signed(path).await {
+                    true => Status::Signed(catalog.snapshot_version()),
+                    false => Status::Untracked,
+                };
             }
         }
         Status::Pending
+    }
+
+    async fn is_signed(&self, path: Option<&TargetPath>) -> bool {
+        let Some(path) = path else { return false };
+        let Some(rule) = self.intake().policy().tracked(path.as_str()) else {
+            return false;
+        };
+        let standing = self.intake().look(path, rule).await;
+        standing.is_ok_and(|standing| standing.signed && standing.live().is_some())
     }
 
     async fn turn(&self, path: &TargetPath) -> Result<OwnedMutexGuard<()>, Problem> {
