@@ -269,7 +269,10 @@ mod tests {
         settle().await;
         let waiting = start(&reader, "b");
         settle().await;
-        let refused = start(&reader, "c").await.unwrap();
+        let refused = start(&reader, "c");
+        settle().await;
+        assert!(refused.is_finished(), "it waits instead of being refused at once");
+        let refused = refused.await.unwrap();
         assert!(matches!(refused, Err(UpstreamError::Busy)), "{refused:?}");
         assert_eq!((upstream.asks().len(), metrics.neutral_queue.get()), (1, 1));
         gate.add_permits(3);
