@@ -4,6 +4,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use futures_util::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Longest wait for the first probe before the gate serves without it.
 const FIRST_PROBE: Duration = Duration::from_secs(2);
+
+/// Longest a path may take to be settled before the others of its pass go on without it.
+const SETTLE_WITHIN: Duration = Duration::from_secs(600);
 
 /// How soon open doubts are tried again when the upstream gave no verdict.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -297,41 +301,49 @@ impl Intake {
                 return Err(error);
             }
         }
-        let doubtful = self
-            .parts
-            .ledger
-            .reservations()
-            .await?
-            .into_iter()
-            .filter(|r| r.doubtful);
-        for held in doubtful {
-            // An upload that holds the path's turn may be settling it already.
-            let Some(_turn) = self.turn(&held.path).await else {
-                continue;
-            };
-            if self.settle_reservation(&held).await == Settled::Unsure && self.older(held.at, UNSURE_FOR) {
-                self.give_up(&held.path, &held.who).await?;
-                self.parts.ledger.release(held.id).await?;
-            }
-        }
-        for intent in self.parts.ledger.intents().await? {
-            // By age, not by tries: other uploads make this loop turn as fast as they like.
-            match self.settle_intent(&intent).await {
-                Ok(Settled::Done) => {}
-                Ok(Settled::Missing) if self.older(intent.at, MISSING_FOR) => {}
-                Ok(Settled::Unsure) if self.older(intent.at, UNSURE_FOR) => {
-                    self.give_up(&intent.path, &intent.who).await?;
-                }
-                Ok(Settled::Later | Settled::Missing | Settled::Unsure) => continue,
-                Err(error) => {
-                    tracing::debug!(%error, target.path = %intent.path, "`{}` could not be read again yet", intent.path);
-                    continue;
-                }
-            }
-            self.parts.ledger.settle_intent(intent.id).await?;
-        }
+        // Side by side: one path that the upstream lets drip must not keep the others in doubt.
+        let doubtful = self.parts.ledger.reservations().await?.into_iter();
+        let doubtful = stream::iter(doubtful.filter(|held| held.doubtful).map(Ok));
+        doubtful
+            .try_for_each_concurrent(WORKERS, |held| self.settle_held(held))
+            .await?;
+        let intents = stream::iter(self.parts.ledger.intents().await?.into_iter().map(Ok));
+        intents
+            .try_for_each_concurrent(WORKERS, |intent| self.settle_intended(intent))
+            .await?;
         let reservations = self.parts.ledger.reservations().await?;
         Ok(reservations.iter().any(|r| r.doubtful) || !self.parts.ledger.intents().await?.is_empty())
+    }
+
+    async fn settle_held(&self, held: Reservation) -> Result<(), LedgerError> {
+        // An upload that holds the path's turn may be settling it already.
+        let Some(_turn) = self.turn(&held.path).await else {
+            return Ok(());
+        };
+        let settled = tokio::time::timeout(SETTLE_WITHIN, self.settle_reservation(&held)).await;
+        if settled == Ok(Settled::Unsure) && self.older(held.at, UNSURE_FOR) {
+            self.give_up(&held.path, &held.who).await?;
+            self.parts.ledger.release(held.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_intended(&self, intent: Intent) -> Result<(), LedgerError> {
+        let settled = tokio::time::timeout(SETTLE_WITHIN, self.settle_intent(&intent)).await;
+        // By age, not by tries: other uploads make this loop turn as fast as they like.
+        match settled.unwrap_or(Ok(Settled::Later)) {
+            Ok(Settled::Done) => {}
+            Ok(Settled::Missing) if self.older(intent.at, MISSING_FOR) => {}
+            Ok(Settled::Unsure) if self.older(intent.at, UNSURE_FOR) => {
+                self.give_up(&intent.path, &intent.who).await?;
+            }
+            Ok(Settled::Later | Settled::Missing | Settled::Unsure) => return Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, target.path = %intent.path, "`{}` could not be read again yet", intent.path);
+                return Ok(());
+            }
+        }
+        self.parts.ledger.settle_intent(intent.id).await
     }
 
     fn older(&self, at: Timestamp, limit: SignedDuration) -> bool {
