@@ -102,8 +102,6 @@ metrics! {
     drifts_total: IntCounter,
     /// Uploads refused because other bytes are recorded.
     conflicts_total: IntCounter,
-    /// Recorded bodies that left the gate untapped: always a bug.
-    untapped_total: IntCounter,
     /// Fetches not learned, by reason.
     unlearned_total: IntCounterVec["reason"],
     /// Neutral reads, by outcome.

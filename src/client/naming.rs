@@ -1,10 +1,10 @@
 //! URLs of metadata files and targets.
 
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::ClientError;
-use crate::digest::Digest;
+use crate::{digest::Digest, target::UNSAFE};
 
 /// The name under which a target is asked for when the repository has consistent snapshots.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -17,23 +17,6 @@ pub enum TargetNaming {
     #[default]
     HashedName,
 }
-
-/// What python-tuf's HTTP stack encodes in a target's path, and `?` and `#`, which would end the path.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 /// Python's `quote(name, safe="")`: a role name is one path segment, whatever it holds.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -108,7 +91,7 @@ fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
-        encoded.extend(utf8_percent_encode(before, PATH));
+        encoded.extend(utf8_percent_encode(before, UNSAFE));
         let escape = after.as_bytes().get(..2);
         encoded.push_str(match escape.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
             true => "%",
@@ -116,7 +99,7 @@ fn encode(path: &str) -> String {
         });
         rest = after;
     }
-    encoded.extend(utf8_percent_encode(rest, PATH));
+    encoded.extend(utf8_percent_encode(rest, UNSAFE));
     encoded
 }
 

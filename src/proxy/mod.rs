@@ -175,7 +175,7 @@ impl Gate {
         if !upstream.preserve_host {
             request.insert_header(header::HOST, authority(&upstream.url))?;
         }
-        for name in ["upgrade-insecure-requests", "http2-settings", "forwarded"] {
+        for name in ["http2-settings", "forwarded"] {
             request.remove_header(name);
         }
         if let Some(ip) = client_ip(session) {

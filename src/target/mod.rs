@@ -20,12 +20,12 @@ pub use name::{Name, name_of, name_of_bytes, split_target};
 /// Longest target path, in bytes of UTF-8.
 pub const MAX_PATH: usize = 1024;
 
-/// What the canonical encoding escapes: everything a path may hold but RFC 3986 `pchar` does not allow raw.
-const ESCAPED: &AsciiSet = &CONTROLS
+/// What python-tuf's HTTP stack encodes in a target's path, and `?` and `#`, which would end the path: all that RFC 3986
+/// `pchar` does not allow raw, but `%`.
+pub(crate) const UNSAFE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
-    .add(b'%')
     .add(b'<')
     .add(b'>')
     .add(b'?')
@@ -37,6 +37,9 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
+
+/// What the canonical encoding escapes.
+const ESCAPED: &AsciiSet = &UNSAFE.add(b'%');
 
 /// The canonical URL path on the gate, percent-decoded, without the leading `/`: the key of everything.
 ///
