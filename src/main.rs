@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tufgate::cli::Cli;
+use tufgate::Cli;
 
 fn main() -> ExitCode {
     Cli::parse().run()

@@ -15,6 +15,7 @@ mod metadata;
 mod operate;
 mod put;
 mod structure;
+mod surface;
 mod uploads;
 
 /// Prints what a test measured, and adds it to the file that `integration/run` shows at its end: cargo keeps the output

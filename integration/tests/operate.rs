@@ -540,7 +540,7 @@ fn quickstart_starts_and_picks_up_where_it_was() {
             assert_eq!(http::get(addr, "/kept.txt").body, b"kept");
             assert_eq!(http::put(addr, "/kept.txt", b"other").status, 409);
         }
-        fingerprints.push(tufgate::digest::Digest::of(
+        fingerprints.push(tufgate::Digest::of(
             fs::read(folder.path().join(".tufgate/1.root.json")).unwrap(),
         ));
         until("its words", || {

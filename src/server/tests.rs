@@ -69,7 +69,7 @@ async fn refusal(config: Config) -> StartError {
 async fn all_roles_in_one_process_start_publish_and_end_at_once() {
     let (_dir, config) = prepared().await;
     let mut running = start(config, Roles::here(), Overrides::default()).await.unwrap();
-    let (gate, admin) = (running.addr.unwrap(), running.admin_addr.unwrap());
+    let (gate, admin) = (running.addr().unwrap(), running.admin_addr().unwrap());
     running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
     while !get(admin, "/readyz").await.starts_with("HTTP/1.1 200") {
         tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tufgate::config::Config;
+use tufgate::Config;
 
 fuzz_target!(|text: &str| {
     // The one key that makes the parser look outside the text.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tufgate::{
+use tufgate::internals::{
     policy::{Admission, Kind, Policy, Rule},
     target::split_target,
 };

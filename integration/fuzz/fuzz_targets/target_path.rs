@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tufgate::{
+use tufgate::internals::{
     digest::Digest,
     target::{Name, TargetPath, name_of, name_of_bytes, split_target},
 };
