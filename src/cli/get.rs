@@ -186,13 +186,13 @@ fn options(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Result<C
         }
     };
     Ok(ClientOptions {
-        targets_url: args.targets_url.clone().unwrap_or_else(|| format!("{base}/")),
+        targets_urls: vec![args.targets_url.clone().unwrap_or_else(|| format!("{base}/"))],
         trust: match (&args.root, args.root_sha256) {
             (Some(file), _) => Trust::RootFile(file.clone()),
             (None, Some(digest)) => Trust::RootSha256(digest),
             (None, None) => Trust::Stored,
         },
-        metadata_url,
+        metadata_urls: vec![metadata_url],
         store,
         naming: args.naming.into(),
         clock: Arc::new(SystemClock),

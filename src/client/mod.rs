@@ -1,5 +1,5 @@
-//! A TUF client: the workflow of the specification (1.0.34, section 5) over plain HTTP, with lazy look-up of delegated
-//! roles, so that one bin is fetched for one target.
+//! A TUF client: the workflow of the specification (1.0.34, section 5) over HTTP and HTTPS, with lazy look-up of
+//! delegated roles, so that one bin is fetched for one target.
 //!
 //! It trusts no server, no cache and no file of its own store: everything read is verified. It never writes an output
 //! that is not what the metadata lists.
@@ -8,29 +8,38 @@ pub mod delegation;
 pub mod download;
 pub mod error;
 pub mod fetch;
+pub mod mirrors;
 pub mod naming;
+pub mod notice;
+mod partial;
+pub mod place;
 mod roots;
 pub mod store;
 pub mod trusted;
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tough::schema::Metafile;
 
 pub use self::{
     download::Downloaded,
     error::{Attack, ClientError},
-    fetch::Timeouts,
+    fetch::{FetchError, Fetcher, Timeouts},
     naming::TargetNaming,
+    notice::Notice,
+    place::Place,
 };
 use self::{
+    download::Source,
     error::refused,
-    fetch::{FetchError, Fetcher},
+    mirrors::Mirrors,
     naming::Base,
     store::Store,
     trusted::{Seen, Trusted},
@@ -66,13 +75,13 @@ pub enum Trust {
 /// What a client works with.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Where metadata lies: `http://gate/metadata/`.
-    pub metadata_url: String,
-    /// Where targets lie: `http://gate/`.
-    pub targets_url: String,
+    /// Where metadata lies: `http://gate/metadata/`; mirrors after it, in order of preference.
+    pub metadata_urls: Vec<String>,
+    /// Where targets lie: `http://gate/`; mirrors after it, in order of preference.
+    pub targets_urls: Vec<String>,
     /// The root to begin with.
     pub trust: Trust,
-    /// Folder for trusted metadata; one for each metadata URL.
+    /// Folder for trusted metadata; one for each repository.
     pub store: PathBuf,
     /// How targets are asked for.
     pub naming: TargetNaming,
@@ -97,8 +106,8 @@ pub struct TargetFile {
 
 /// A TUF client for one repository.
 pub struct Client {
-    metadata: Base,
-    targets: Base,
+    metadata: Mirrors,
+    targets: Mirrors,
     options: ClientOptions,
     store: Store,
     fetcher: Fetcher,
@@ -115,31 +124,58 @@ struct Update {
 impl Client {
     /// Opens the store; nothing is fetched yet.
     pub fn open(options: ClientOptions) -> Result<Self, ClientError> {
+        let fetcher = Fetcher::new(options.timeouts);
+        Self::open_with(options, fetcher)
+    }
+
+    /// The same with a fetcher that has retries, authorities or a listener; it has timeouts of its own.
+    pub fn open_with(options: ClientOptions, fetcher: Fetcher) -> Result<Self, ClientError> {
         Ok(Self {
-            metadata: Base::parse(&options.metadata_url)?,
-            targets: Base::parse(&options.targets_url)?,
+            metadata: Mirrors::parse(&options.metadata_urls)?,
+            targets: Mirrors::parse(&options.targets_urls)?,
             store: Store::open(options.store.clone())?,
-            fetcher: Fetcher::new(options.timeouts),
+            fetcher,
             options,
             update: None,
         })
     }
 
-    /// Updates root, timestamp, snapshot and targets (5.1 to 5.6.6).
+    /// Updates root, timestamp, snapshot and targets (5.1 to 5.6.6). The first mirror whose roots and timestamp pass
+    /// their checks counts; what they list may come from any.
     pub async fn refresh(&mut self) -> Result<(), ClientError> {
         self.update = None;
         let now = self.options.clock.now();
+        let mut tries = self.metadata.tries(&self.fetcher);
+        while tries.next().await.is_some() {
+            match self.refresh_here(now).await {
+                Ok(update) => {
+                    tries.served();
+                    self.update = Some(update);
+                    return Ok(());
+                }
+                // Another mirror would not help, unless it is the one that has the root.
+                Err(error @ ClientError::Local { .. }) => return Err(error),
+                Err(error @ ClientError::NoRoot(_)) if !matches!(self.options.trust, Trust::RootSha256(_)) => {
+                    return Err(error);
+                }
+                Err(error) => tries.failed(error),
+            }
+        }
+        Err(tries.into_error())
+    }
+
+    /// An update from the mirror that is asked now. `now` holds for the whole of it, whichever mirror it ends with.
+    async fn refresh_here(&self, now: Timestamp) -> Result<Update, ClientError> {
         let mut trusted = self.walk_roots(now).await?;
         self.update_timestamp(&mut trusted).await?;
         self.update_snapshot(&mut trusted).await?;
         let keys = trusted.targets_keys()?;
         let targets = self.role(&trusted, "targets", &keys).await?;
         let top = ("targets".to_owned(), "root".to_owned());
-        self.update = Some(Update {
+        Ok(Update {
             trusted,
             roles: HashMap::from([(top, Arc::new(targets))]),
-        });
-        Ok(())
+        })
     }
 
     /// Version of the root in use; `None` before a refresh.
@@ -173,27 +209,51 @@ impl Client {
         &mut self,
         path: &str,
         output: &Path,
-        mut progress: impl FnMut(u64, u64) + Send,
+        progress: impl FnMut(u64, u64) + Send,
     ) -> Result<Downloaded, ClientError> {
         let Some(target) = self.find(path).await? else {
             return Err(ClientError::NotFound(path.to_owned()));
         };
-        let present = download::is_present(output, &target).await;
+        self.save(target, &Place::of(output)?, progress).await
+    }
+
+    /// Downloads a target that was found to its place (5.7), unless it is there already. A download that broke off is
+    /// continued from the file that it left beside the place.
+    pub async fn save(
+        &self,
+        target: TargetFile,
+        place: &Place,
+        mut progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<Downloaded, ClientError> {
+        let present = download::is_present(place, &target).await;
         if !present {
-            let stream = self.fetcher.open(&self.target_url(&target), target.length).await;
-            let stream = stream.map_err(|error| download::bounded(error, &target))?;
-            let length = target.length;
-            download::save(stream, &target, output, &mut |bytes| progress(bytes, length)).await?;
+            let (length, url) = (target.length, |base: &Base| self.url_at(base, &target));
+            download::save(&self.source(&target, &url), place, &mut |bytes| progress(bytes, length)).await?;
         }
         Ok(Downloaded {
             target,
-            path: output.to_owned(),
+            path: place.path().to_owned(),
             present,
         })
     }
 
-    /// Where a target is asked for.
+    /// Downloads a target that was found to a file without a name, and gives that file at its first byte: for those who
+    /// pass the bytes on where they cannot be taken back.
+    pub async fn spool(
+        &self,
+        target: &TargetFile,
+        mut progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<File, ClientError> {
+        let url = |base: &Base| self.url_at(base, target);
+        download::spool(&self.source(target, &url), &mut |bytes| progress(bytes, target.length)).await
+    }
+
+    /// Where a target is asked for first.
     pub fn target_url(&self, target: &TargetFile) -> String {
+        self.url_at(self.targets.current(), target)
+    }
+
+    fn url_at(&self, base: &Base, target: &TargetFile) -> String {
         let consistent = self
             .update
             .as_ref()
@@ -203,7 +263,16 @@ impl Client {
         } else {
             TargetNaming::Bare
         };
-        self.targets.target(&target.path, &target.sha256, naming)
+        base.target(&target.path, &target.sha256, naming)
+    }
+
+    fn source<'a>(&'a self, target: &'a TargetFile, url: &'a (dyn Fn(&Base) -> String + Sync)) -> Source<'a> {
+        Source {
+            fetcher: &self.fetcher,
+            mirrors: &self.targets,
+            target,
+            url,
+        }
     }
 
     async fn update_timestamp(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
@@ -212,7 +281,7 @@ impl Client {
             // What does not verify any more (rotated keys, a damaged file) is as good as absent.
             let _ = trusted.take_timestamp(&stored);
         }
-        let url = self.metadata.metadata("timestamp", None);
+        let url = self.metadata.current().metadata("timestamp", None);
         let bytes = self.metadata(NAME, &url, MAX_TIMESTAMP).await?;
         let seen = trusted.take_timestamp(&bytes)?;
         trusted.check_timestamp_expiry()?;
@@ -230,8 +299,9 @@ impl Client {
             return trusted.check_snapshot_expiry();
         }
         let listed = trusted.snapshot_listing()?.clone();
-        let bytes = self.versioned(trusted, "snapshot", &listed, MAX_SNAPSHOT).await?;
-        trusted.take_snapshot(&bytes)?;
+        let consistent = trusted.root().consistent_snapshot;
+        let take = |bytes: &[u8]| trusted.take_snapshot(bytes);
+        let (bytes, ()) = self.versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take).await?;
         trusted.check_snapshot_expiry()?;
         self.store.write(NAME, &bytes)
     }
@@ -296,35 +366,53 @@ impl Client {
             return Ok(targets);
         }
         let listed = trusted.targets_listing(role)?.clone();
-        let bytes = self.versioned(trusted, role, &listed, MAX_TARGETS).await?;
-        let targets = trusted.targets(&bytes, role, keys)?;
+        let consistent = trusted.root().consistent_snapshot;
+        let take = |bytes: &[u8]| trusted.targets(bytes, role, keys);
+        let (bytes, targets) = self.versioned(consistent, role, &listed, MAX_TARGETS, take).await?;
         self.store.write(&name, &bytes)?;
         Ok(targets)
     }
 
-    /// Fetches a file that a snapshot or timestamp lists.
-    async fn versioned(
+    /// Fetches a file that a snapshot or timestamp lists from the first mirror whose bytes pass `take`.
+    async fn versioned<T>(
         &self,
-        trusted: &Trusted,
+        consistent: bool,
         role: &str,
         listed: &Metafile,
         limit: u64,
-    ) -> Result<Bytes, ClientError> {
-        let consistent = trusted.root().consistent_snapshot;
-        let url = self.metadata.metadata(role, consistent.then_some(listed.version.get()));
-        self.metadata(&format!("{role}.json"), &url, listed.length.unwrap_or(limit))
-            .await
+        mut take: impl FnMut(&[u8]) -> Result<T, ClientError>,
+    ) -> Result<(Bytes, T), ClientError> {
+        let mut tries = self.metadata.tries(&self.fetcher);
+        while let Some(base) = tries.next().await {
+            let url = base.metadata(role, consistent.then_some(listed.version.get()));
+            let fetched = self
+                .metadata(&format!("{role}.json"), &url, listed.length.unwrap_or(limit))
+                .await;
+            match fetched.and_then(|bytes| Ok((take(&bytes)?, bytes))) {
+                Ok((taken, bytes)) => {
+                    tries.served();
+                    return Ok((bytes, taken));
+                }
+                Err(error) => tries.failed(error),
+            }
+        }
+        Err(tries.into_error())
     }
 
     async fn metadata(&self, name: &str, url: &str, limit: u64) -> Result<Bytes, ClientError> {
-        self.fetcher.bytes(url, limit).await.map_err(|error| match error {
+        let bytes = self.fetcher.bytes(url, limit).await.map_err(|error| match error {
             FetchError::TooLong { limit, .. } => refused(
                 name,
                 Attack::EndlessData,
                 format!("`{url}` has more than {limit} bytes"),
             ),
             other => other.into(),
-        })
+        })?;
+        // No attack, but the wrong URL, or a network that wants its visitors to log in.
+        match bytes.trim_ascii_start().first() {
+            Some(b'<') => Err(FetchError::Page { url: url.to_owned() }.into()),
+            _ => Ok(bytes),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ impl Client {
     /// each is verified again by its forerunner: trust always starts at [`Trust`].
     pub(super) async fn walk_roots(&self, now: Timestamp) -> Result<Trusted, ClientError> {
         let mut newest = self.first_root().await?;
-        let mut trusted = Trusted::start(&newest, now)?;
+        let mut trusted = Trusted::start(&newest, now).map_err(|error| self.no_root(error))?;
         let mut steps = 0;
         loop {
             let version = trusted.root().version.get() + 1;
@@ -83,6 +83,20 @@ impl Client {
         }
     }
 
+    /// The caller's own file is no attack.
+    fn no_root(&self, error: ClientError) -> ClientError {
+        let kept = self.store.folder().join(LAST);
+        match (&self.options.trust, error) {
+            (Trust::RootFile(path), ClientError::Refused { why, .. }) => {
+                ClientError::NoRoot(format!("`{}` is no root metadata: {why}", path.display()))
+            }
+            (Trust::Stored, ClientError::Refused { why, .. }) => {
+                ClientError::NoRoot(format!("`{}` is damaged: {why}", kept.display()))
+            }
+            (_, error) => error,
+        }
+    }
+
     /// The root with this digest, wherever it stands in the chain.
     async fn root_with(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
         let anchor = format!("roots/{digest}.json");
@@ -98,7 +112,7 @@ impl Client {
                 return Ok(bytes);
             }
         }
-        let base = self.metadata.as_str();
+        let base = self.metadata.current().as_str();
         Err(ClientError::NoRoot(format!(
             "no root below `{base}` has the sha256 {digest}"
         )))
@@ -106,7 +120,7 @@ impl Client {
 
     /// A version of the root; `None` where the chain ends.
     async fn fetch_root(&self, version: u64) -> Result<Option<Vec<u8>>, ClientError> {
-        let url = self.metadata.metadata("root", Some(version));
+        let url = self.metadata.current().metadata("root", Some(version));
         match self.metadata(&format!("{version}.root.json"), &url, MAX_ROOT).await {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(ClientError::Fetch(error)) if error.is_absent() => Ok(None),
