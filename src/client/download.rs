@@ -68,7 +68,9 @@ pub(super) async fn save(
         source,
     };
     let target = source.target;
-    let mut partial = Partial::open(place, &target.sha256, target.length).await.map_err(local)?;
+    let mut partial = Partial::open(place, &target.sha256, target.length)
+        .await
+        .map_err(local)?;
     fetch(source, &mut partial, place.path(), progress).await?;
     partial.finish().await.map_err(local)?;
     Ok(())

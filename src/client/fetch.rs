@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
-        USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
+        RETRY_AFTER, USER_AGENT,
     },
 };
 use http_body_util::Empty;
@@ -175,6 +175,19 @@ pub struct Ask<'a> {
     pub redirects: usize,
 }
 
+impl<'a> Ask<'a> {
+    /// Asks for a whole file of at most `limit` bytes that lies where it is asked for.
+    pub fn whole(url: &'a str, limit: u64) -> Self {
+        Self {
+            url,
+            limit,
+            from: 0,
+            if_range: None,
+            redirects: 0,
+        }
+    }
+}
+
 /// The head of an answer, and its body to come.
 pub struct Answer {
     /// Which part of the file the body is (206); `None`: the whole (200).
@@ -278,14 +291,7 @@ impl Fetcher {
 
     /// A whole file of at most `limit` bytes. Redirects are refused: metadata lies where the caller says.
     pub async fn bytes(&self, url: &str, limit: u64) -> Result<Bytes, FetchError> {
-        let ask = Ask {
-            url,
-            limit,
-            from: 0,
-            if_range: None,
-            redirects: 0,
-        };
-        let mut stream = self.open(ask).await?.stream;
+        let mut stream = self.open(Ask::whole(url, limit)).await?.stream;
         let mut whole = BytesMut::new();
         while let Some(piece) = stream.next().await? {
             whole.extend_from_slice(&piece);
@@ -314,7 +320,10 @@ impl Fetcher {
                     Ok(to)
                 }
                 None if ask.redirects > 0 => Err(format!("there are more than {} in a row", ask.redirects)),
-                None => Err(format!("metadata must lie where it is asked for, not at `{}`", redirect::shown(to))),
+                None => Err(format!(
+                    "metadata must lie where it is asked for, not at `{}`",
+                    redirect::shown(to)
+                )),
             });
             at = next.map_err(|why| FetchError::Redirect {
                 url: ask.url.to_owned(),
@@ -342,9 +351,7 @@ impl Fetcher {
                 request = request.header(IF_RANGE, etag);
             }
         }
-        let request = request
-            .body(Empty::new())
-            .map_err(|error| broken(error.to_string()))?;
+        let request = request.body(Empty::new()).map_err(|error| broken(error.to_string()))?;
         let answer = if at.scheme() == "https" {
             self.tls(ask.url)?.request(request)
         } else {

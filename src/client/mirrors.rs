@@ -10,12 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    error::ClientError,
-    fetch::Fetcher,
-    naming::Base,
-    notice::Notice,
-};
+use super::{error::ClientError, fetch::Fetcher, naming::Base, notice::Notice};
 
 /// The first pause; each is twice the one before it …
 const PAUSE: Duration = Duration::from_millis(500);
@@ -59,7 +54,11 @@ impl Mirrors {
     pub fn tries<'a>(&'a self, fetcher: &'a Fetcher) -> Tries<'a> {
         let first = self.first.load(Relaxed);
         let others = (0..self.bases.len()).filter(|at| *at != first);
-        let rounds = if self.exhausted.load(Relaxed) { 0 } else { fetcher.retries() };
+        let rounds = if self.exhausted.load(Relaxed) {
+            0
+        } else {
+            fetcher.retries()
+        };
         Tries {
             mirrors: self,
             fetcher,

@@ -301,7 +301,9 @@ impl Client {
         let listed = trusted.snapshot_listing()?.clone();
         let consistent = trusted.root().consistent_snapshot;
         let take = |bytes: &[u8]| trusted.take_snapshot(bytes);
-        let (bytes, ()) = self.versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take).await?;
+        let (bytes, ()) = self
+            .versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take)
+            .await?;
         trusted.check_snapshot_expiry()?;
         self.store.write(NAME, &bytes)
     }

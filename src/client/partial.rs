@@ -126,7 +126,9 @@ pub fn name(digest: &Digest) -> String {
 /// The lasting file, locked; `None` when another process has it, or it cannot be one of ours.
 fn locked(place: &Place, name: &str) -> io::Result<Option<File>> {
     loop {
-        let Some(file) = place.beside(name)? else { return Ok(None) };
+        let Some(file) = place.beside(name)? else {
+            return Ok(None);
+        };
         if file.try_lock().is_err() {
             return Ok(None);
         }

@@ -34,7 +34,11 @@ pub(super) fn tls(patience: Duration, more: &[CertificateDer<'static>]) -> Resul
         roots.add(authority.clone()).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() {
-        let why = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        let why = system
+            .errors
+            .first()
+            .map(|error| format!(" ({error})"))
+            .unwrap_or_default();
         return Err(format!("there are no certificate authorities to trust{why}"));
     }
     // The provider is named since another one is in the tree too, and rustls then picks none by itself.

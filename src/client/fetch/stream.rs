@@ -74,7 +74,10 @@ impl Stream {
     /// long as the sender likes.
     fn next_window(&mut self) -> Result<(), FetchError> {
         let brought = self.received - self.before;
-        let due = self.timeouts.min_rate.saturating_mul(whole_seconds(self.timeouts.total));
+        let due = self
+            .timeouts
+            .min_rate
+            .saturating_mul(whole_seconds(self.timeouts.total));
         if brought < due {
             return Err(self.too_slow("too slow"));
         }

@@ -56,8 +56,16 @@ async fn drips_stalls_and_silence_end() {
     let tick = Duration::from_millis(50);
     let drip = outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", b"x", tick).await;
     assert!(matches!(drip, FetchError::Timeout { what: "too slow", .. }), "{drip}");
-    let chunks = outcome(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", tick).await;
-    assert!(matches!(chunks, FetchError::Timeout { what: "too slow", .. }), "{chunks}");
+    let chunks = outcome(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\nx\r\n",
+        tick,
+    )
+    .await;
+    assert!(
+        matches!(chunks, FetchError::Timeout { what: "too slow", .. }),
+        "{chunks}"
+    );
     let stall = outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"", NONE).await;
     assert!(matches!(stall, FetchError::Broken { .. }), "{stall}");
     let head = outcome(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", tick).await;
@@ -68,11 +76,19 @@ async fn drips_stalls_and_silence_end() {
 async fn a_body_that_keeps_its_pace_may_take_its_time() {
     // 400 bytes each 100 ms, for longer than `total`.
     static PIECE: [u8; 400] = [b'x'; 400];
-    let url = serve(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", &PIECE, Duration::from_millis(100)).await;
+    let url = serve(
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        &PIECE,
+        Duration::from_millis(100),
+    )
+    .await;
     let begun = Instant::now();
     let ended = quick().bytes(&url, 8_000).await.unwrap_err();
     assert!(matches!(ended, FetchError::TooLong { .. }), "{ended}");
-    assert!(begun.elapsed() > Duration::from_millis(1900), "it came faster than it should");
+    assert!(
+        begun.elapsed() > Duration::from_millis(1900),
+        "it came faster than it should"
+    );
 }
 
 #[tokio::test]
@@ -83,17 +99,41 @@ async fn floods_of_heads_and_garbage_end() {
         "{informational}"
     );
     for (head, more) in [
-        (&b"HTTP/1.1 200 OK\r\n"[..], &b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"[..]),
-        (b"HTTP/1.1 200 OK\r\nX: ", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        (
+            &b"HTTP/1.1 200 OK\r\n"[..],
+            &b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"[..],
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nX: ",
+            b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ),
         (b"just the file, as HTTP/0.9 had it", b""),
         (b"\x16\x03\x01\x02\x00\x01", b""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabc", b""),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b""),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n", b""),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n", b""),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b""),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3", b";extension=of a chunk that goes on and on"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"Trailer: of many\r\n"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            b"",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+            b"",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n",
+            b"",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            b"",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3",
+            b";extension=of a chunk that goes on and on",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            b"Trailer: of many\r\n",
+        ),
     ] {
         let error = outcome(head, more, NONE).await;
         assert!(
@@ -108,16 +148,35 @@ async fn floods_of_heads_and_garbage_end() {
 #[tokio::test]
 async fn codings_lengths_and_redirects_nobody_asked_for_are_refused() {
     let gzip = outcome(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"\x1f\x8b", NONE).await;
-    assert!(matches!(&gzip, FetchError::Encoded { encoding, .. } if encoding == "gzip"), "{gzip}");
+    assert!(
+        matches!(&gzip, FetchError::Encoded { encoding, .. } if encoding == "gzip"),
+        "{gzip}"
+    );
     let long = outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n", b"x", NONE).await;
     assert!(matches!(long, FetchError::TooLong { limit: 100_000, .. }), "{long}");
     let endless = outcome(b"HTTP/1.1 200 OK\r\n\r\n", &[7; 4096], NONE).await;
     assert!(matches!(endless, FetchError::TooLong { .. }), "{endless}");
-    let moved = outcome(b"HTTP/1.1 302 Found\r\nLocation: http://o/x?signature=s\r\n\r\n", b"", NONE).await;
+    let moved = outcome(
+        b"HTTP/1.1 302 Found\r\nLocation: http://o/x?signature=s\r\n\r\n",
+        b"",
+        NONE,
+    )
+    .await;
     let said = moved.to_string();
-    assert!(matches!(moved, FetchError::Redirect { .. }) && said.contains("`http://o/x`"), "{said}");
-    let part = outcome(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/2\r\n\r\nab", b"", NONE).await;
-    assert!(matches!(part, FetchError::Status { .. }), "a part nobody asked for: {part}");
+    assert!(
+        matches!(moved, FetchError::Redirect { .. }) && said.contains("`http://o/x`"),
+        "{said}"
+    );
+    let part = outcome(
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/2\r\n\r\nab",
+        b"",
+        NONE,
+    )
+    .await;
+    assert!(
+        matches!(part, FetchError::Status { .. }),
+        "a part nobody asked for: {part}"
+    );
     for error in [gzip, long, endless, part] {
         assert!(!error.is_transient(), "{error}");
     }
@@ -125,13 +184,15 @@ async fn codings_lengths_and_redirects_nobody_asked_for_are_refused() {
 
 #[tokio::test]
 async fn redirects_of_targets_end_after_five() {
-    let url = serve(b"HTTP/1.1 302 Found\r\nLocation: /f\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b"", NONE).await;
+    let url = serve(
+        b"HTTP/1.1 302 Found\r\nLocation: /f\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"",
+        NONE,
+    )
+    .await;
     let ask = Ask {
-        url: &url,
-        limit: 10,
-        from: 0,
-        if_range: None,
         redirects: 5,
+        ..Ask::whole(&url, 10)
     };
     let error = quick().open(ask).await.err().unwrap().to_string();
     assert!(error.contains("more than 5 in a row"), "{error}");
@@ -139,11 +200,29 @@ async fn redirects_of_targets_end_after_five() {
 
 #[tokio::test]
 async fn servers_say_when_to_ask_again() {
-    let busy = outcome(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", b"", NONE).await;
-    assert_eq!((busy.retry_after(), busy.is_transient()), (Some(Duration::from_secs(7)), true));
-    let tomorrow = outcome(b"HTTP/1.1 429 Much\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n", b"", NONE).await;
+    let busy = outcome(
+        b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        NONE,
+    )
+    .await;
+    assert_eq!(
+        (busy.retry_after(), busy.is_transient()),
+        (Some(Duration::from_secs(7)), true)
+    );
+    let tomorrow = outcome(
+        b"HTTP/1.1 429 Much\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        NONE,
+    )
+    .await;
     assert!(!tomorrow.is_transient(), "nobody waits for a day");
-    let missing = outcome(b"HTTP/1.1 404 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", b"", NONE).await;
+    let missing = outcome(
+        b"HTTP/1.1 404 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        NONE,
+    )
+    .await;
     assert!(!missing.is_transient() && missing.is_absent());
 }
 
@@ -176,7 +255,15 @@ fn parts_are_read_as_they_are_written() {
     };
     assert_eq!(part("bytes 5-9/10"), Some(one(Some(10))));
     assert_eq!(part("bytes 5-9/*"), Some(one(None)));
-    for bad in ["bytes */10", "5-9/10", "bytes 5-/10", "bytes -9/10", "bytes 5-9", "bytes 5-9/x", "lines 5-9/10"] {
+    for bad in [
+        "bytes */10",
+        "5-9/10",
+        "bytes 5-/10",
+        "bytes -9/10",
+        "bytes 5-9",
+        "bytes 5-9/x",
+        "lines 5-9/10",
+    ] {
         assert_eq!(part(bad), None, "{bad}");
     }
 }
@@ -191,7 +278,11 @@ proptest! {
 
 #[test]
 fn authorities_are_certificates() {
-    for bad in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "-----BEGIN"] {
+    for bad in [
+        "",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "-----BEGIN",
+    ] {
         assert!(quick().with_authorities(bad.as_bytes()).is_err(), "{bad}");
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use serde_json::json;
 
-use super::{assert_untouched, state, *};
+use super::{super::fetch::Ask, assert_untouched, state, *};
 use crate::tuf::{
     layout,
     verify::testing::{key, sign, signature},
@@ -265,7 +265,11 @@ async fn a_server_that_stalls_is_left() {
         idle: Duration::from_millis(500),
         ..Timeouts::default()
     });
-    let mut stream = fetcher.open(&format!("{}stall", repo.url), 1_000).await.unwrap();
+    let mut stream = fetcher
+        .open(Ask::whole(&format!("{}stall", repo.url), 1_000))
+        .await
+        .unwrap()
+        .stream;
     assert_eq!(stream.next().await.unwrap().unwrap(), "{");
     let stalled = stream.next().await.unwrap_err();
     assert!(
