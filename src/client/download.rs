@@ -12,7 +12,6 @@ use super::{
     partial::{self, Partial},
     place::Place,
 };
-use crate::digest::Hasher;
 
 /// Most redirects that are followed for a target.
 const MAX_REDIRECTS: usize = 5;
@@ -45,14 +44,13 @@ pub(super) struct Source<'a> {
 /// Whether the target lies at its place already.
 pub async fn is_present(place: &Place, target: &TargetFile) -> bool {
     let Ok(mut file) = place.open() else { return false };
-    let expected = (target.sha256, target.length);
+    let (length, mut check) = (target.length, target.hashes.check());
     let same = move || -> io::Result<bool> {
-        if file.metadata()?.len() != expected.1 {
+        if file.metadata()?.len() != length {
             return Ok(false);
         }
-        let mut hasher = Hasher::default();
-        partial::hash(&mut file, &mut hasher)?;
-        Ok(hasher.finish() == expected)
+        partial::hash(&mut file, &mut check)?;
+        Ok(check.length() == length && check.finish().is_ok())
     };
     matches!(tokio::task::spawn_blocking(same).await, Ok(Ok(true)))
 }
@@ -68,7 +66,7 @@ pub(super) async fn save(
         source,
     };
     let target = source.target;
-    let mut partial = Partial::open(place, &target.sha256, target.length)
+    let mut partial = Partial::open(place, &target.hashes, target.length)
         .await
         .map_err(local)?;
     fetch(source, &mut partial, place.path(), progress).await?;
@@ -86,7 +84,7 @@ pub(super) async fn spool(
         path: path.clone(),
         source,
     };
-    let mut partial = Partial::nameless().map_err(local)?;
+    let mut partial = Partial::nameless(&source.target.hashes).map_err(local)?;
     fetch(source, &mut partial, &path, progress).await?;
     partial.finish().await.map_err(local)
 }
@@ -100,7 +98,7 @@ async fn fetch(
 ) -> Result<(), ClientError> {
     let target = source.target;
     if partial.length() == target.length && target.length > 0 {
-        if partial.digest() == target.sha256 {
+        if partial.check().is_ok() {
             return Ok(());
         }
         let restarted = partial.restart().await;
@@ -215,12 +213,10 @@ impl Transfer<'_, '_> {
             let why = format!("{length} bytes came, but {} are listed", target.length);
             return Err(refused(&target.path, Attack::ArbitrarySoftware, why));
         }
-        let digest = self.partial.digest();
-        if digest != target.sha256 {
-            let why = format!("its sha256 is {digest}, but {} is listed", target.sha256);
-            return Err(refused(&target.path, Attack::ArbitrarySoftware, why));
+        match self.partial.check() {
+            Ok(()) => Ok(true),
+            Err(why) => Err(refused(&target.path, Attack::ArbitrarySoftware, why)),
         }
-        Ok(true)
     }
 
     async fn restart(&mut self) -> Result<(), ClientError> {

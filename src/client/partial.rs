@@ -1,6 +1,6 @@
 //! The bytes of a download so far: a file beside its place that outlives an interruption.
 //!
-//! Its name is made of the target's digest, so that whoever wants the same bytes finds it. It is not trusted: what it
+//! Its name is made of the target's hash, so that whoever wants the same bytes finds it. It is not trusted: what it
 //! holds is hashed together with what comes after it.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use tokio::io::AsyncWriteExt as _;
 
 use super::place::Place;
-use crate::digest::{Digest, Hasher};
+use crate::tuf::hashes::{Check, Hashes, Mismatch};
 
 /// How much is read at a time.
 const BUFFER: usize = 256 << 10;
@@ -19,7 +19,8 @@ const BUFFER: usize = 256 << 10;
 /// Bytes from the first one on, and their hash.
 pub struct Partial<'a> {
     file: tokio::fs::File,
-    hasher: Hasher,
+    hashes: Hashes,
+    so_far: Check,
     beside: Option<Beside<'a>>,
 }
 
@@ -34,8 +35,8 @@ struct Beside<'a> {
 impl<'a> Partial<'a> {
     /// Opens what an earlier download left, or begins a new one. Who comes while another process works on it gets a file
     /// for itself, which does not last.
-    pub async fn open(place: &'a Place, digest: &Digest, length: u64) -> io::Result<Self> {
-        let name = name(digest);
+    pub async fn open(place: &'a Place, hashes: &Hashes, length: u64) -> io::Result<Self> {
+        let name = name(hashes);
         let (file, name, lasting) = match locked(place, &name)? {
             Some(file) => (file, name, true),
             None => {
@@ -43,38 +44,40 @@ impl<'a> Partial<'a> {
                 (place.new_beside(&own)?, own, false)
             }
         };
-        let (file, hasher) = read(file, length).await?;
+        let (file, so_far) = read(file, hashes.check(), length).await?;
         let beside = Some(Beside { place, name, lasting });
         Ok(Self {
             file: tokio::fs::File::from_std(file),
-            hasher,
+            hashes: *hashes,
+            so_far,
             beside,
         })
     }
 
     /// Begins a download to a file without a name, which is gone with its last handle.
-    pub fn nameless() -> io::Result<Self> {
+    pub fn nameless(hashes: &Hashes) -> io::Result<Self> {
         Ok(Self {
             file: tokio::fs::File::from_std(tempfile::tempfile()?),
-            hasher: Hasher::default(),
+            hashes: *hashes,
+            so_far: hashes.check(),
             beside: None,
         })
     }
 
     /// How many bytes are there.
     pub fn length(&self) -> u64 {
-        self.hasher.length()
+        self.so_far.length()
     }
 
-    /// The digest of what is there.
-    pub fn digest(&self) -> Digest {
-        self.hasher.clone().finish().0
+    /// Whether what is there is what was asked for.
+    pub fn check(&self) -> Result<(), Mismatch> {
+        self.so_far.clone().finish()
     }
 
     /// Adds bytes.
     pub async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.file.write_all(piece).await?;
-        self.hasher.update(piece);
+        self.so_far.update(piece);
         Ok(())
     }
 
@@ -88,7 +91,7 @@ impl<'a> Partial<'a> {
         use tokio::io::AsyncSeekExt as _;
         self.file.set_len(0).await?;
         self.file.rewind().await?;
-        self.hasher = Hasher::default();
+        self.so_far = self.hashes.check();
         Ok(())
     }
 
@@ -110,7 +113,7 @@ impl<'a> Partial<'a> {
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
         if let Some(Beside { place, name, lasting }) = &self.beside
-            && (!*lasting || self.hasher.length() == 0)
+            && (!*lasting || self.so_far.length() == 0)
         {
             // At worst it is found, hashed and dropped the next time.
             let _ = place.remove_beside(name);
@@ -119,8 +122,8 @@ impl Drop for Partial<'_> {
 }
 
 /// The name of a partial download.
-pub fn name(digest: &Digest) -> String {
-    format!(".tufgate-{digest}.part")
+pub fn name(hashes: &Hashes) -> String {
+    format!(".tufgate-{}.part", hashes.prefix())
 }
 
 /// The lasting file, locked; `None` when another process has it, or it cannot be one of ours.
@@ -140,26 +143,25 @@ fn locked(place: &Place, name: &str) -> io::Result<Option<File>> {
 }
 
 /// Hashes what is there; more than `length` bytes cannot be a beginning.
-async fn read(mut file: File, length: u64) -> io::Result<(File, Hasher)> {
-    let work = move || -> io::Result<(File, Hasher)> {
-        let mut hasher = Hasher::default();
+async fn read(mut file: File, mut check: Check, length: u64) -> io::Result<(File, Check)> {
+    let work = move || -> io::Result<(File, Check)> {
         if file.metadata()?.len() > length {
             file.set_len(0)?;
         }
-        hash(&mut file, &mut hasher)?;
-        file.seek(SeekFrom::Start(hasher.length()))?;
-        Ok((file, hasher))
+        hash(&mut file, &mut check)?;
+        file.seek(SeekFrom::Start(check.length()))?;
+        Ok((file, check))
     };
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// Adds a file's bytes to a hash.
-pub fn hash(file: &mut File, hasher: &mut Hasher) -> io::Result<()> {
+pub fn hash(file: &mut File, check: &mut Check) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(()),
-            read => hasher.update(&buffer[..read]),
+            read => check.update(&buffer[..read]),
         }
     }
 }

@@ -112,7 +112,7 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         // The first is the one that matters most.
         ClientError::EveryMirror(failures) => return hint(failures.first()?),
         ClientError::Fetch(error) => return fetch_hint(error),
-        _ => return None,
+        error => return error.hint(),
     })
 }
 

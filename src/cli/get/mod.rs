@@ -88,6 +88,11 @@ pub struct GetArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
 
+    /// Ask no server: say whether the targets lie at their outputs as the stored metadata lists them, while that is not
+    /// expired
+    #[arg(long)]
+    pub offline: bool,
+
     /// Print one JSON object a target, errors too
     #[arg(long)]
     pub json: bool,

@@ -55,6 +55,7 @@ pub(super) fn of(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Re
             total: idle * 2,
             ..defaults
         },
+        offline: args.offline,
     })
 }
 

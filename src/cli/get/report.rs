@@ -156,7 +156,7 @@ fn bar() -> ProgressBar {
 fn json_line(done: &Downloaded, snapshot: u64) -> String {
     let Downloaded { target, path, present } = done;
     json!({
-        "target": target.path, "output": path.display().to_string(), "length": target.length, "sha256": target.sha256,
+        "target": target.path, "output": path.display().to_string(), "length": target.length, "sha256": target.hashes.sha256(),
         "role": target.role, "snapshot": snapshot, "present": present,
     })
     .to_string()
@@ -166,8 +166,8 @@ fn text_line(done: &Downloaded, snapshot: u64) -> String {
     let Downloaded { target, path, present } = done;
     let what = if *present { "already there" } else { "verified" };
     let path = plain(&path.display().to_string());
-    let (length, sha256) = (target.length, target.sha256);
-    format!("{path} {what}: {length} bytes, sha256 {sha256}, snapshot {snapshot}")
+    let (length, hashes) = (target.length, target.hashes);
+    format!("{path} {what}: {length} bytes, {hashes}, snapshot {snapshot}")
 }
 
 fn print(line: &str) -> Result<(), GetError> {
@@ -192,7 +192,8 @@ mod tests {
         let target = TargetFile {
             path: "a/b".into(),
             length: 3,
-            sha256: Digest::of("abc"),
+            hashes: Digest::of("abc").into(),
+            custom: None,
             role: "bins4-a".into(),
         };
         let done = Downloaded {

@@ -24,12 +24,18 @@ fn listening(repo: &Repo, targets: &[&str], retries: u32) -> (Client, Arc<Mutex<
 
 fn at(repo: &Repo, path: &str) -> String {
     let url = Base::parse(&repo.url).unwrap();
-    let url = url.target(path, &Digest::of(&repo.files[path]), TargetNaming::default());
+    let url = url.target(
+        path,
+        &Digest::of(&repo.files[path]).to_string(),
+        TargetNaming::default(),
+    );
     url[repo.url.len() - 1..].to_owned()
 }
 
 fn part_of(repo: &Repo, path: &str) -> PathBuf {
-    repo.folder.path().join(partial::name(&Digest::of(&repo.files[path])))
+    repo.folder
+        .path()
+        .join(partial::name(&Digest::of(&repo.files[path]).into()))
 }
 
 #[tokio::test]
