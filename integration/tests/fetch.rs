@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tufgate::digest::Digest;
 
 use crate::{
@@ -203,7 +203,7 @@ fn json_has_a_line_for_each_target_errors_too() {
     let (code, found) = lines(site.here().args(["--json", "a/one.txt", "nowhere", "-o", "x/"]));
     assert_eq!((code, found.len()), (1, 2), "{found:?}");
     assert_eq!(found[0]["sha256"], Digest::of("one").to_string());
-    assert_eq!((&found[0]["length"], &found[0]["present"]), (&3.into(), &false.into()));
+    assert_eq!((&found[0]["length"], &found[0]["present"]), (&json!(3), &json!(false)));
     assert!(found[1]["error"].as_str().unwrap().contains("nowhere"), "{found:?}");
     assert_eq!(
         (&found[1]["attack"], found[1]["hint"].is_string()),
@@ -215,7 +215,7 @@ fn json_has_a_line_for_each_target_errors_too() {
     let (code, found) = lines(site.from(&[&liar.url()]).args(["--json", "--quiet", "top.txt"]));
     assert_eq!(
         (code, &found[0]["attack"]),
-        (1, &"arbitrary software".into()),
+        (1, &json!("arbitrary software")),
         "{found:?}"
     );
     // Where nothing can be looked up, each has the same to say.
@@ -539,7 +539,7 @@ fn https_is_judged_by_the_systems_authorities_and_those_that_are_given() {
         command
     };
     // Not of an authority this machine knows; known by the environment; known by the option.
-    fails(&mut get("no"), 1, &["no TLS", "UnknownIssuer", "hint: ", "`--ca FILE`"]);
+    fails(&mut get("no"), 1, &["no TLS", "hint: ", "`--ca FILE`"]);
     succeeds(get("by-environment").env("SSL_CERT_FILE", &ca));
     succeeds(get("by-option").arg("--ca").arg(&ca));
     for out in ["by-environment", "by-option"] {

@@ -109,6 +109,7 @@ async fn fetch(
         partial,
         path,
         etag: None,
+        whole: false,
         progress,
     };
     let mut tries = source.mirrors.tries(source.fetcher);
@@ -139,6 +140,8 @@ struct Transfer<'a, 'b> {
     path: &'a std::path::Path,
     /// A URL and the strong ETag it had when bytes of it were taken.
     etag: Option<(String, String)>,
+    /// The last answer was the whole file.
+    whole: bool,
     progress: &'a mut (dyn FnMut(u64) + Send),
 }
 
@@ -152,7 +155,7 @@ impl Transfer<'_, '_> {
             let outcome = self.once(url, from).await;
             if let Err(ClientError::Refused { .. }) = &outcome {
                 self.restart().await?;
-                if from > 0 {
+                if from > 0 && !self.whole {
                     self.starts_over("what was there of it is not its beginning");
                     continue;
                 }
@@ -184,12 +187,14 @@ impl Transfer<'_, '_> {
             if_range: etag.as_deref(),
             redirects: MAX_REDIRECTS,
         };
+        self.whole = false;
         let mut answer = match self.source.fetcher.open(ask).await {
             Err(FetchError::Status { status, .. }) if from > 0 && status == http::StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(false);
             }
             answer => answer.map_err(|error| bounded(error, target))?,
         };
+        self.whole = answer.part.is_none();
         match answer.part {
             Some(part) if !fits(part, from, target.length) => return Ok(false),
             Some(_) => self.source.fetcher.notice(&Notice::Resumed {

@@ -1,6 +1,7 @@
 //! HTTP GET with every length and every wait bounded. Answers are not judged here beyond their status.
 
 mod connect;
+mod error;
 mod redirect;
 mod stream;
 
@@ -25,11 +26,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use self::connect::{Plain, Tls};
-pub use self::stream::Stream;
+pub use self::{error::FetchError, stream::Stream};
 use super::notice::{self, Notice, Notices};
-
-/// The longest wait a server may ask for with `Retry-After`; one that asks for more has no answer for this client.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
@@ -51,111 +49,6 @@ impl Default for Timeouts {
             idle: Duration::from_secs(30),
             total: Duration::from_secs(60),
             min_rate: 8 * 1024,
-        }
-    }
-}
-
-/// No usable answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The connection failed or broke.
-    #[error("`{url}`: {detail}")]
-    Broken {
-        /// What was asked.
-        url: String,
-        /// What happened.
-        detail: String,
-    },
-    /// The server answers in an encoding nobody asked for.
-    #[error("`{url}` is answered with content encoding `{encoding}`, which was not asked for")]
-    Encoded {
-        /// What was asked.
-        url: String,
-        /// The encoding.
-        encoding: String,
-    },
-    /// A web page where metadata was asked for.
-    #[error("`{url}` is answered with a web page, not with metadata")]
-    Page {
-        /// What was asked.
-        url: String,
-    },
-    /// A redirect that is not followed.
-    #[error("`{url}` is redirected, and that is not followed: {why}")]
-    Redirect {
-        /// What was asked.
-        url: String,
-        /// Why not.
-        why: String,
-    },
-    /// Another status than 200.
-    #[error("`{url}` is answered with {status}")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The status.
-        status: StatusCode,
-        /// When to ask again, as the server says.
-        retry_after: Option<Duration>,
-    },
-    /// Too slow.
-    #[error("`{url}` is not answered in time ({what}); a server that drips looks like a slow retrieval attack")]
-    Timeout {
-        /// What was asked.
-        url: String,
-        /// Which wait ended.
-        what: &'static str,
-    },
-    /// No TLS with the server: its certificate is not one to trust, or there are no authorities to judge it by.
-    #[error("`{url}`: no TLS: {detail}")]
-    Tls {
-        /// What was asked.
-        url: String,
-        /// What is wrong.
-        detail: String,
-    },
-    /// More bytes than may come.
-    #[error("`{url}` has more than {limit} bytes")]
-    TooLong {
-        /// What was asked.
-        url: String,
-        /// The most that may come.
-        limit: u64,
-    },
-}
-
-impl FetchError {
-    /// Whether the server says that there is no such file. Stores without a listing right answer 403.
-    pub fn is_absent(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                status: StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE,
-                ..
-            }
-        )
-    }
-
-    /// Whether the same question may have an answer in a moment.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Broken { .. } | Self::Timeout { .. } => true,
-            Self::Status {
-                status, retry_after, ..
-            } => {
-                let passing = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
-                passing && retry_after.is_none_or(|wait| wait <= MAX_RETRY_AFTER)
-            }
-            _ => false,
-        }
-    }
-
-    /// When the server wants to be asked again.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => *retry_after,
-            _ => None,
         }
     }
 }
@@ -302,11 +195,7 @@ impl Fetcher {
     /// Asks, follows redirects as far as they may be followed, and gives the answer if it is a 200, or a 206 to a
     /// question for a part.
     pub async fn open(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
-        let broken = |detail: String| FetchError::Broken {
-            url: ask.url.to_owned(),
-            detail,
-        };
-        let mut at = Url::parse(ask.url).map_err(|error| broken(format!("no URL: {error}")))?;
+        let mut at = parse(ask.url)?;
         let mut left = ask.redirects;
         loop {
             let answer = self.send(&at, &ask).await?;
@@ -330,6 +219,15 @@ impl Fetcher {
                 why,
             })?;
         }
+    }
+
+    /// Asks for a file and takes whatever answer comes, its body up to `limit` bytes: for those who judge answers
+    /// themselves. Redirects are not followed.
+    pub async fn ask(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
+        let answer = self.send(&parse(url)?, &Ask::whole(url, limit)).await?;
+        let (head, body) = answer.into_parts();
+        let stream = Stream::new(url.to_owned(), body, limit, self.timeouts);
+        Ok((head.status, head.headers, stream))
     }
 
     async fn send(&self, at: &Url, ask: &Ask<'_>) -> Result<Response<Incoming>, FetchError> {
@@ -426,6 +324,13 @@ impl Fetcher {
             stream: Stream::new(url, answer.into_body(), limit, self.timeouts),
         })
     }
+}
+
+fn parse(url: &str) -> Result<Url, FetchError> {
+    Url::parse(url).map_err(|error| FetchError::Broken {
+        url: url.to_owned(),
+        detail: format!("no URL: {error}"),
+    })
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).

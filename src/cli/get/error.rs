@@ -130,10 +130,10 @@ fn fetch_hint(error: &FetchError) -> Option<&'static str> {
              with `--metadata-url`"
         }
         FetchError::Redirect { .. } => "give the URL where the files lie",
-        FetchError::Tls { detail, .. } if detail.contains("xpired") || detail.contains("NotValidYet") => {
+        FetchError::Tls { detail, .. } if detail.contains("expired") || detail.contains("not valid yet") => {
             "check this machine's clock; if it is right, the server's certificate is out of date"
         }
-        FetchError::Tls { detail, .. } if detail.contains("nknownIssuer") || detail.contains("no certificate") => {
+        FetchError::Tls { detail, .. } if detail.contains("UnknownIssuer") || detail.contains("no certificate") => {
             "give the authority that issued the server's certificate with `--ca FILE`"
         }
         FetchError::Broken { .. } => {
