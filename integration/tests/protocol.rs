@@ -35,7 +35,11 @@ impl<'a> Driven<'a> {
 
     fn command(&self, program: &str, before: &[&str], rest: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(before).arg("tuf").arg("--metadata-dir").arg(self.path("metadata"));
+        command
+            .args(before)
+            .arg("tuf")
+            .arg("--metadata-dir")
+            .arg(self.path("metadata"));
         command.args(rest).stdin(Stdio::null());
         command
     }
@@ -53,7 +57,13 @@ impl<'a> Driven<'a> {
         let mut args = vec!["--metadata-url", &metadata];
         args.extend(targets.iter().flat_map(|target| ["--target-name", target]));
         let base = self.gate.url();
-        args.extend(["--target-base-url", &base, "--target-dir", output.to_str().unwrap(), "download"]);
+        args.extend([
+            "--target-base-url",
+            &base,
+            "--target-dir",
+            output.to_str().unwrap(),
+            "download",
+        ]);
         self.tuf(&args)
     }
 
@@ -109,7 +119,10 @@ fn a_suite_sees_what_is_trusted_and_what_was_downloaded() {
     fs::remove_file(targets.join("top")).unwrap();
     let missing = driven.download(&["dir/a b.txt", "nowhere", "top"]);
     assert_eq!(missing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("`nowhere`"), "{missing:?}");
+    assert!(
+        String::from_utf8_lossy(&missing.stderr).contains("`nowhere`"),
+        "{missing:?}"
+    );
     assert_eq!(files(&targets), ["dir%2Fa%20b.txt"]);
 }
 
@@ -150,15 +163,26 @@ fn a_full_disk_leaves_what_was_trusted() {
     let metadata = driven.path("metadata");
     let state = || -> Vec<_> {
         let names = driven.trusted();
-        names.iter().map(|name| fs::read(metadata.join(name)).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| fs::read(metadata.join(name)).unwrap())
+            .collect()
     };
     let (before, names) = (state(), files(&metadata));
     gate.publish("/x", b"one");
     // No file may grow beyond 0 bytes: writes fail as on a full disk, without a disk to fill.
-    let full = ["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"", binary().to_str().unwrap()].map(str::to_owned);
+    let full = [
+        "-c",
+        "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"",
+        binary().to_str().unwrap(),
+    ]
+    .map(str::to_owned);
     let full: Vec<_> = full.iter().map(String::as_str).collect();
     let url = format!("{}/metadata", gate.url());
-    let failed = driven.command("sh", &full, &["--metadata-url", &url, "refresh"]).output().unwrap();
+    let failed = driven
+        .command("sh", &full, &["--metadata-url", &url, "refresh"])
+        .output()
+        .unwrap();
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     let said = String::from_utf8_lossy(&failed.stderr);
     assert!(said.contains("timestamp.json"), "{said}");

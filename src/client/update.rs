@@ -27,7 +27,7 @@ impl Client {
             stored.unwrap_or_else(|| Err(ClientError::Offline(NAME.to_owned())))?;
             return trusted.check_timestamp_expiry();
         }
-        let url = self.metadata.metadata("timestamp", None);
+        let url = self.metadata.current().metadata("timestamp", None);
         let bytes = self.metadata(NAME, &url, MAX_TIMESTAMP).await?;
         let seen = trusted.take_timestamp(&bytes)?;
         trusted.check_timestamp_expiry()?;
@@ -47,8 +47,11 @@ impl Client {
             trusted.check_snapshot_expiry()?;
             return Ok(Digest::of(&stored));
         }
-        let bytes = self.versioned(trusted, "snapshot", &listed, MAX_SNAPSHOT).await?;
-        trusted.take_snapshot(&bytes)?;
+        let consistent = trusted.root().consistent_snapshot;
+        let take = |bytes: &[u8]| trusted.take_snapshot(bytes);
+        let (bytes, ()) = self
+            .versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take)
+            .await?;
         trusted.check_snapshot_expiry()?;
         self.store.write(NAME, &bytes)?;
         Ok(Digest::of(&bytes))
