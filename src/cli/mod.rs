@@ -20,6 +20,7 @@ mod quickstart;
 mod retract;
 mod serve;
 mod status;
+mod verify;
 
 /// tufgate puts TUF (The Update Framework) in front of an artifact server nobody has to change
 #[derive(Debug, Parser)]
@@ -40,6 +41,7 @@ enum Command {
     Retract(retract::Retract),
     Serve(serve::Serve),
     Status(status::Status),
+    Verify(verify::Verify),
 }
 
 impl Cli {
@@ -54,6 +56,7 @@ impl Cli {
             Command::Retract(retract) => retract.run(),
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
+            Command::Verify(verify) => verify.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

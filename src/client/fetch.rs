@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    Request, StatusCode, Uri,
+    HeaderMap, Request, StatusCode, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Empty};
@@ -132,6 +132,23 @@ impl Fetcher {
 
     /// Starts to read a file of at most `limit` bytes.
     pub async fn open(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
+        let stream = self.ask(url, limit).await?;
+        let url = url.to_owned();
+        if stream.status != StatusCode::OK {
+            let status = stream.status;
+            return Err(FetchError::Status { url, status });
+        }
+        if let Some(encoding) = stream.headers.get(CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            return Err(FetchError::Encoded { url, encoding });
+        }
+        Ok(stream)
+    }
+
+    /// Asks for a file and takes whatever answer comes, of at most `limit` bytes: for those who judge answers themselves.
+    pub async fn ask(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
         let broken = |detail: String| FetchError::Broken {
             url: url.to_owned(),
             detail,
@@ -154,24 +171,17 @@ impl Fetcher {
             .map_err(|error| broken(chain(&error)))?;
 
         let url = url.to_owned();
-        if answer.status() != StatusCode::OK {
-            let status = answer.status();
-            return Err(FetchError::Status { url, status });
-        }
-        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING)
-            && encoding != "identity"
-        {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            return Err(FetchError::Encoded { url, encoding });
-        }
-        let announced = answer.headers().get(CONTENT_LENGTH);
+        let (head, body) = answer.into_parts();
+        let announced = head.headers.get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit) {
+        if head.status == StatusCode::OK && announced.is_some_and(|length| length > limit) {
             return Err(FetchError::TooLong { url, limit });
         }
         Ok(Stream {
             url,
-            body: answer.into_body(),
+            status: head.status,
+            headers: head.headers,
+            body,
             limit,
             received: 0,
             idle: self.timeouts.idle,
@@ -183,6 +193,8 @@ impl Fetcher {
 /// A body as it arrives.
 pub struct Stream {
     url: String,
+    status: StatusCode,
+    headers: HeaderMap,
     body: Incoming,
     limit: u64,
     received: u64,
@@ -191,6 +203,16 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer's headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// The next piece; `None` at the proven end of the body.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {

@@ -175,6 +175,26 @@ impl Unverified {
     }
 }
 
+/// Whether one signature by one key is good, for those who must know which are not.
+pub fn verifies(key: &Key, signed: Value, signature: &[u8]) -> bool {
+    let id: Decoded<Hex> = vec![0].into();
+    let role_keys = RoleKeys {
+        keyids: vec![id.clone()],
+        threshold: NonZeroU64::MIN,
+        _extra: HashMap::new(),
+    };
+    let keys = Keys::synthetic(HashMap::from([(id.clone(), key.clone())]), role_keys);
+    let signature = Signature {
+        keyid: id,
+        sig: signature.to_vec().into(),
+    };
+    let file = Unverified(Signed {
+        signed: Raw(signed),
+        signatures: vec![signature],
+    });
+    file.check(&keys).is_ok()
+}
+
 /// The `signed` object, any kind.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
