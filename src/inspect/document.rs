@@ -22,7 +22,7 @@ const TOLD: usize = 20;
 #[derive(Debug)]
 pub struct Document {
     /// The `signed` object.
-    pub signed: Map<String, Value>,
+    pub signed: Value,
     /// Its canonical form, which signatures cover; `None` when it has none.
     pub canonical: Option<Vec<u8>>,
     /// Key id and signature; `None` for one that is not hex.
@@ -88,7 +88,6 @@ impl Document {
         let signed = Value::Object(signed);
         // A float has been told of already.
         let canonical = canonical::to_vec(&signed).ok();
-        let Value::Object(signed) = signed else { return None };
         Some(Self {
             signed,
             canonical,
@@ -133,7 +132,7 @@ impl Document {
             let message = format!("its `expires` is `{expires}`, not of the form 2030-01-31T00:00:00Z");
             findings.warning(Code::MetadataField, place, message);
         }
-        for field in self.signed.keys() {
+        for field in self.signed.as_object().into_iter().flat_map(Map::keys) {
             let common = ["_type", "spec_version", "version", "expires"];
             if !common.contains(&&**field) && !known.contains(&&**field) {
                 findings.note(Code::UnknownField, place, format_args!("it has a field `{field}`"));

@@ -13,10 +13,7 @@ use super::{
     walk::{PARALLEL, Site, Walk},
     web,
 };
-use crate::{
-    client::{fetch::FetchError, naming::TargetNaming},
-    digest::Digest,
-};
+use crate::client::{fetch::FetchError, naming::TargetNaming};
 
 /// How one download went.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -161,7 +158,7 @@ async fn one(site: Arc<Site>, wanted: Wanted, consistent: bool) -> Done {
 /// Downloads under one name and compares; nothing is kept. A length in the head is not believed.
 async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) -> Outcome {
     // Only the name matters: it holds the hash already.
-    let url = site.targets.target(named, &Digest::of(""), TargetNaming::Bare);
+    let url = site.targets.target(named, "", TargetNaming::Bare);
     let longer = || Outcome::Length(format!("it has more than the {} bytes that are listed", wanted.length));
     let mut stream = match site.web.open(&url, wanted.length).await {
         Ok(stream) => stream,

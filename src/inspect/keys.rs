@@ -5,19 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tough::schema::key::Key;
 
 use super::{Code, Place, document::Document, facts::KeyFact, finding::Findings};
 use crate::{
     digest::Digest,
-    tuf::{canonical, verify},
+    tuf::{canonical, key::PublicKey, verify::verifies},
 };
 
 /// Key id to key, of a root or a delegation, as they stand there.
-pub type Ring = Arc<BTreeMap<String, Value>>;
+pub type Ring = Arc<BTreeMap<String, PublicKey>>;
 
 /// Who may sign a role, and how many must.
 #[derive(Clone, Debug)]
@@ -37,7 +35,7 @@ pub fn ring(keys: Option<&Value>, place: &Place, facts: &mut Vec<KeyFact>, findi
         findings.error(Code::MetadataField, place, "it has no `keys` object");
         &empty
     });
-    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut ring = BTreeMap::new();
     for (id, key) in keys {
         let computed = canonical::to_vec(key).is_ok_and(|bytes| Digest::of(bytes).to_string() == *id);
         if !computed {
@@ -51,23 +49,18 @@ pub fn ring(keys: Option<&Value>, place: &Place, facts: &mut Vec<KeyFact>, findi
             &*kind,
             "ed25519/ed25519" | "ecdsa/ecdsa-sha2-nistp256" | "rsa/rsassa-pss-sha256"
         );
+        let Ok(public) = PublicKey::deserialize(key) else {
+            findings.error(Code::KeyInvalid, place, format_args!("the key `{id}` cannot be read"));
+            continue;
+        };
         if !known {
             let message = format!("the key `{id}` is of the kind `{kind}`, which the specification does not know");
             findings.warning(Code::KeyTypeUnknown, place, message);
-        } else if tough_key(key).is_none() {
+        } else if public.usable().is_none() {
             findings.error(
                 Code::KeyInvalid,
                 place,
                 format_args!("the key `{id}` cannot be read as `{kind}`"),
-            );
-        }
-        if let Some(public) = key["keyval"]["public"].as_str()
-            && let Some(other) = owners.insert(public, id)
-        {
-            findings.error(
-                Code::KeyTwice,
-                place,
-                format_args!("`{other}` and `{id}` are ids of one key, which so could sign twice"),
             );
         }
         facts.push(KeyFact {
@@ -76,8 +69,19 @@ pub fn ring(keys: Option<&Value>, place: &Place, facts: &mut Vec<KeyFact>, findi
             computed,
             known,
         });
+        ring.insert(id.clone(), public);
     }
-    Arc::new(keys.clone().into_iter().collect())
+    let mut owners = BTreeMap::new();
+    for (id, key) in &ring {
+        if let Some(identity) = key.identity()
+            && let Some(other) = owners.insert(identity, id)
+        {
+            let message = format!("`{other}` and `{id}` are ids of one key, which so could sign twice");
+            findings.error(Code::KeyTwice, place, message);
+        }
+    }
+    drop(owners);
+    Arc::new(ring)
 }
 
 /// Reads `{keyids, threshold}` and tells whether it can be met.
@@ -161,12 +165,10 @@ impl Signers {
                 findings.note(Code::SignatureUnknownKey, place, message);
                 continue;
             };
-            let (Some(signature), Some(message)) = (signature, &document.canonical) else {
-                continue;
-            };
-            match verifies(key, document, message, signature) {
+            let Some(signature) = signature else { continue };
+            match verifies(key, &document.signed, signature) {
                 Some(true) => {
-                    good.insert(key["keyval"]["public"].as_str().unwrap_or(id));
+                    good.insert(key.identity());
                 }
                 Some(false) => findings.warning(
                     Code::SignatureInvalid,
@@ -194,29 +196,6 @@ impl Signers {
         let keys = self.keyids.iter().filter_map(|id| self.ring.get(id));
         keys.filter_map(|key| canonical::to_vec(key).ok()).collect()
     }
-}
-
-/// The key as tough reads it; an old name of ECDSA's key type included.
-fn tough_key(key: &Value) -> Option<Key> {
-    serde_json::from_value(key.clone()).ok()
-}
-
-/// Whether one signature is good; `None` for a key of a kind that we cannot use.
-///
-/// Ed25519 is judged over the exact canonical bytes; the other kinds by tough, which normalises text to NFC first, so
-/// that they are judged only where that changes nothing or the text was told of.
-fn verifies(key: &Value, document: &Document, message: &[u8], signature: &[u8]) -> Option<bool> {
-    if key["keytype"] == "ed25519" && key["scheme"] == "ed25519" {
-        let public = hex::decode(key["keyval"]["public"].as_str()?).ok()?;
-        let public = VerifyingKey::from_bytes(&public.try_into().ok()?).ok()?;
-        let Ok(signature) = Signature::from_slice(signature) else {
-            return Some(false);
-        };
-        use ed25519_dalek::Verifier as _;
-        return Some(public.verify(message, &signature).is_ok());
-    }
-    let key = tough_key(key)?;
-    Some(verify::verifies(&key, document.signed.clone().into(), signature))
 }
 
 #[cfg(test)]
@@ -285,7 +264,7 @@ mod tests {
                 })
                 .collect(),
             canonical: Some(canonical),
-            signed: signed.as_object().unwrap().clone(),
+            signed,
             length: 0,
             digest: Digest::of(""),
         };
