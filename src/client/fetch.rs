@@ -132,23 +132,28 @@ impl Fetcher {
 
     /// Starts to read a file of at most `limit` bytes.
     pub async fn open(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
-        let stream = self.ask(url, limit).await?;
+        let (status, headers, stream) = self.ask(url, limit).await?;
         let url = url.to_owned();
-        if stream.status != StatusCode::OK {
-            let status = stream.status;
+        if status != StatusCode::OK {
             return Err(FetchError::Status { url, status });
         }
-        if let Some(encoding) = stream.headers.get(CONTENT_ENCODING)
+        if let Some(encoding) = headers.get(CONTENT_ENCODING)
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
             return Err(FetchError::Encoded { url, encoding });
         }
+        let announced = headers.get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLong { url, limit });
+        }
         Ok(stream)
     }
 
-    /// Asks for a file and takes whatever answer comes, of at most `limit` bytes: for those who judge answers themselves.
-    pub async fn ask(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
+    /// Asks for a file and takes whatever answer comes, its body up to `limit` bytes: for those who judge answers
+    /// themselves. Redirects are not followed.
+    pub async fn ask(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
         let broken = |detail: String| FetchError::Broken {
             url: url.to_owned(),
             detail,
@@ -170,31 +175,22 @@ impl Fetcher {
             })?
             .map_err(|error| broken(chain(&error)))?;
 
-        let url = url.to_owned();
         let (head, body) = answer.into_parts();
-        let announced = head.headers.get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if head.status == StatusCode::OK && announced.is_some_and(|length| length > limit) {
-            return Err(FetchError::TooLong { url, limit });
-        }
-        Ok(Stream {
-            url,
-            status: head.status,
-            headers: head.headers,
+        let stream = Stream {
+            url: url.to_owned(),
             body,
             limit,
             received: 0,
             idle: self.timeouts.idle,
             deadline,
-        })
+        };
+        Ok((head.status, head.headers, stream))
     }
 }
 
 /// A body as it arrives.
 pub struct Stream {
     url: String,
-    status: StatusCode,
-    headers: HeaderMap,
     body: Incoming,
     limit: u64,
     received: u64,
@@ -203,16 +199,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The answer's status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The answer's headers.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
     /// The next piece; `None` at the proven end of the body.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {

@@ -160,15 +160,14 @@ async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) ->
     // Only the name matters: it holds the hash already.
     let url = site.targets.target(named, "", TargetNaming::Bare);
     let longer = || Outcome::Length(format!("it has more than the {} bytes that are listed", wanted.length));
-    let mut stream = match site.web.open(&url, wanted.length).await {
-        Ok(stream) => stream,
-        Err(FetchError::TooLong { .. }) => return longer(),
+    let (status, headers, mut stream) = match site.web.open(&url, wanted.length).await {
+        Ok(answer) => answer,
         Err(error) => return Outcome::Missing(error.to_string()),
     };
-    if stream.status() != StatusCode::OK {
-        return Outcome::Missing(format!("the answer is {}", stream.status()));
+    if status != StatusCode::OK {
+        return Outcome::Missing(format!("the answer is {status}"));
     }
-    *encoded |= web::encoding(stream.headers()).is_some();
+    *encoded |= web::encoding(&headers).is_some();
     let (mut sha256, mut sha512, mut length) = (Sha256::new(), Sha512::new(), 0);
     let both = wanted.hashes.contains_key("sha512");
     loop {

@@ -59,15 +59,14 @@ impl Web {
     }
 
     /// Starts to read an answer of at most `limit` bytes.
-    pub async fn open(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
+    pub async fn open(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.fetcher.ask(url, limit).await
     }
 
     /// A whole answer, whatever its status; of what is no 200 only the beginning.
     pub async fn get(&self, url: &str) -> Result<Answer, FetchError> {
-        let mut stream = self.open(url, MAX_METADATA).await?;
-        let (status, headers) = (stream.status(), stream.headers().clone());
+        let (status, headers, mut stream) = self.open(url, MAX_METADATA).await?;
         let mut body = BytesMut::new();
         while let Some(piece) = stream.next().await? {
             body.extend_from_slice(&piece);
