@@ -176,6 +176,7 @@ mod intake;
 mod signer;
 
 mod client;
+mod inspect;
 
 mod admin;
 mod proxy;

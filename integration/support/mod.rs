@@ -11,3 +11,5 @@ pub mod gate;
 pub mod http;
 pub mod nginx;
 pub mod origin;
+pub mod repository;
+pub mod site;

@@ -19,6 +19,7 @@ mod put;
 mod structure;
 mod surface;
 mod uploads;
+mod verify;
 
 /// Prints what a test measured, and adds it to the file that `integration/run` shows at its end: cargo keeps the output
 /// of tests that pass to itself.
