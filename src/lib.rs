@@ -30,6 +30,8 @@ pub mod signer;
 
 pub mod client;
 
+pub mod audit;
+
 pub mod admin;
 pub mod proxy;
 

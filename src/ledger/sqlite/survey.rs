@@ -27,11 +27,12 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
     out.begin().map_err(abandoned)?;
     structure(conn, out)?;
     let mut numbers = Numbers::default();
-    table(conn, out, "ORDER BY number DESC", |last: Numbered| {
+    numbers.published = table(conn, out, "ORDER BY number DESC", |last: Numbered| {
         numbers.publications = numbers.publications.max(last.number);
         numbers.covered = numbers.covered.max(last.publication.upto);
         (last.number == numbers.publications).then_some(Row::Publication(last.publication))
     })?;
+    numbers.upto = numbers.covered;
     table(conn, out, "", |Lease { holder, fence, until }| {
         Some(Row::Lease { holder, fence, until })
     })?;
@@ -69,6 +70,10 @@ struct Numbers {
     observations: u64,
     reservations: u64,
     intents: u64,
+    /// The last observation that a publication covered.
+    upto: u64,
+    /// Whether every publication could be read.
+    published: bool,
     /// The highest observation that a publication or a target came from.
     covered: u64,
     live: u64,
@@ -122,6 +127,23 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
             "tally",
             format!("{} targets are live, but {tallied} are counted", numbers.live),
         )?;
+    }
+    // Only a publication drops observations, and none but those it covers: a gap is an upload that would never be signed.
+    let last = row::next(conn, "observation")? - 1;
+    let mut standing = conn.prepare("SELECT count(*) FROM observation WHERE seq > ?")?;
+    let standing: i64 = standing.query_row([numbers.upto.cast_signed()], |row| row.get(0))?;
+    let due = last.saturating_sub(numbers.upto);
+    if numbers.published && standing.cast_unsigned() < due {
+        let detail = format!("{standing} of the {due} that no publication covers are there");
+        complain("observation", detail)?;
+    }
+    let last = row::next(conn, "publication")? - 1;
+    if numbers.published && last > numbers.publications {
+        let detail = format!(
+            "the newest is number {}, but number {last} was recorded",
+            numbers.publications
+        );
+        complain("publication", detail)?;
     }
     // A counter that fell behind would hand out a number twice, and what it numbers would count as done already.
     for (table, used) in [
