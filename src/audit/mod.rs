@@ -29,8 +29,8 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
-use self::cut::Cut;
 pub use self::finding::{Checked, Code, Finding, Report, Severity};
+use self::{cut::Cut, walk::Walk};
 
 /// What is audited.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ pub async fn audit(subject: Subject<'_>) -> Report {
 async fn pass(subject: Subject<'_>) -> Report {
     let mut report = Report::default();
     let cut = Cut::make(subject, &mut report).await;
-    let walked = walk::walk(subject, &mut report, &cut.files, cut.timestamp).await;
+    let walked = Walk::new(subject, &mut report, &cut.files).run(cut.timestamp).await;
     if let Some(survey) = cut.survey {
         record::compare(subject, survey, walked.listed.as_ref(), &mut report).await;
     }

@@ -61,36 +61,10 @@ pub(super) struct Walked {
     pub(super) known: BTreeSet<String>,
 }
 
-/// Walks everything. `files` are versions by role.
-pub(super) async fn walk(
-    subject: Subject<'_>,
-    report: &mut Report,
-    files: &BTreeMap<String, Vec<u64>>,
-    timestamp: Option<Bytes>,
-) -> Walked {
-    let mut walk = Walk {
-        subject,
-        report,
-        files,
-        force: BTreeMap::new(),
-        ever: BTreeMap::new(),
-        expires: BTreeMap::new(),
-    };
-    let root = walk.roots().await;
-    let mut listed = walk.listing(timestamp).await;
-    let generation = walk.roles(listed.as_ref()).await;
-    let mut known: BTreeSet<_> = walk.ever.into_keys().collect();
-    known.insert("root".to_owned());
-    if let Some(listed) = &mut listed {
-        listed.generation = generation;
-        listed.expires = walk.expires;
-    }
-    Walked { root, listed, known }
-}
-
-struct Walk<'a> {
+/// A walk over every file. `files` are versions by role.
+pub(super) struct Walk<'a> {
     subject: Subject<'a>,
-    report: &'a mut Report,
+    pub(super) report: &'a mut Report,
     files: &'a BTreeMap<String, Vec<u64>>,
     /// Who must sign a role that is listed now.
     force: BTreeMap<String, Signers>,
@@ -99,7 +73,34 @@ struct Walk<'a> {
     expires: BTreeMap<String, Timestamp>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(super) fn new(subject: Subject<'a>, report: &'a mut Report, files: &'a BTreeMap<String, Vec<u64>>) -> Self {
+        Self {
+            subject,
+            report,
+            files,
+            force: BTreeMap::new(),
+            ever: BTreeMap::new(),
+            expires: BTreeMap::new(),
+        }
+    }
+
+    /// Walks everything.
+    pub(super) async fn run(&mut self, timestamp: Option<Bytes>) -> Walked {
+        let root = self.roots().await;
+        let mut listed = self.listing(timestamp).await;
+        let generation = self.roles(listed.as_ref()).await;
+        if let Some(listed) = &mut listed {
+            listed.generation = generation;
+            listed.expires = std::mem::take(&mut self.expires);
+        }
+        Walked {
+            root,
+            listed,
+            known: self.ever.keys().cloned().collect(),
+        }
+    }
+
     /// The chain of roots, from the first on; the newest.
     async fn roots(&mut self) -> Option<Value> {
         let versions = self.files.get("root").map(Vec::as_slice).unwrap_or_default();
@@ -135,6 +136,7 @@ impl Walk<'_> {
                     format!("the root before it does not vouch for it: {why}"),
                 );
             }
+            self.ever.entry("root".to_owned()).or_default().join(&own);
             for role in BELOW_ROOT {
                 if let Some(signers) = Signers::of_root(&file.signed, role) {
                     self.ever.entry(role.to_owned()).or_default().join(&signers);
@@ -250,7 +252,8 @@ impl Walk<'_> {
         }
     }
 
-    fn judge(
+    /// Judges a file. `version` is what its name says; `pins` what lists it.
+    pub(super) fn judge(
         &mut self,
         name: &str,
         role: &str,

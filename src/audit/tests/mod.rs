@@ -1,6 +1,6 @@
 //! Audits of what a real signer left in a real ledger and a real depot.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod damage;
 mod lawful;

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    audit::{Report, Severity, Subject, audit},
+    audit::{Report, Severity, Subject, audit, pass},
     cli::init::{InitOptions, init},
     clock::SystemClock,
     config::Config,
@@ -77,8 +77,12 @@ impl World {
         SqliteLedger::open(&self.config.ledger).unwrap()
     }
 
+    /// A connection that keeps to no rule of the ledger's.
     pub(super) fn hand(&self) -> Connection {
-        Connection::open(&self.config.ledger).unwrap()
+        let hand = Connection::open(&self.config.ledger).unwrap();
+        hand.execute_batch("PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON;")
+            .unwrap();
+        hand
     }
 
     pub(super) fn signer(&self) -> Signer {
@@ -104,6 +108,15 @@ impl World {
     }
 
     pub(super) async fn audit_at(&self, now: Timestamp) -> Report {
+        self.look(now, true).await
+    }
+
+    /// One of the two looks that an audit takes: enough to find what does not move.
+    pub(super) async fn pass(&self) -> Report {
+        self.look(Timestamp::now(), false).await
+    }
+
+    async fn look(&self, now: Timestamp, twice: bool) -> Report {
         let ledger = SqliteLedger::look(&self.config.ledger);
         let depot = FsDepot::look(&self.config.depot);
         let subject = Subject {
@@ -112,7 +125,11 @@ impl World {
             depot: &depot,
             now,
         };
-        audit(subject).await
+        if twice {
+            audit(subject).await
+        } else {
+            pass(subject).await
+        }
     }
 
     /// A file of the depot.

@@ -27,10 +27,12 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
     out.begin().map_err(abandoned)?;
     structure(conn, out)?;
     let mut numbers = Numbers::default();
+    // Told by the counter: an older one is not the newest because that one is damaged.
+    let newest = row::next(conn, "publication").map_or(0, |next| next - 1);
     numbers.published = table(conn, out, "ORDER BY number DESC", |last: Numbered| {
         numbers.publications = numbers.publications.max(last.number);
         numbers.covered = numbers.covered.max(last.publication.upto);
-        (last.number == numbers.publications).then_some(Row::Publication(last.publication))
+        (last.number == newest).then_some(Row::Publication(last.publication))
     })?;
     numbers.upto = numbers.covered;
     table(conn, out, "", |Lease { holder, fence, until }| {
@@ -127,6 +129,12 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
             "tally",
             format!("{} targets are live, but {tallied} are counted", numbers.live),
         )?;
+    }
+    let (rows, name): (i64, String) = conn.query_row("SELECT count(*), max(name) FROM tally", [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    if (rows, name.as_str()) != (1, "live") {
+        complain("tally", "it counts other things than live targets".to_owned())?;
     }
     // Only a publication drops observations, and none but those it covers: a gap is an upload that would never be signed.
     let last = row::next(conn, "observation")? - 1;
