@@ -178,6 +178,8 @@ mod signer;
 mod client;
 mod inspect;
 
+mod audit;
+
 mod admin;
 mod proxy;
 

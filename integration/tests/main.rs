@@ -5,6 +5,7 @@
 mod support;
 
 mod attack;
+mod audit;
 mod canonical;
 mod crash;
 mod drift;

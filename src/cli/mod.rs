@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{config::ConfigError, server::StartError};
 
+mod audit;
 mod ceremony;
 mod drift;
 pub mod get;
@@ -34,6 +35,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Audit),
     Drift(drift::Drift),
     Get(get::GetArgs),
     Init(ceremony::Init),
@@ -66,6 +68,7 @@ impl Cli {
     /// Does what the command line asks; errors are printed here, once, as `error: …` and `hint: …`.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
+            Command::Audit(audit) => audit.run(),
             Command::Drift(drift) => drift.run(),
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),

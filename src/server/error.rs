@@ -158,5 +158,5 @@ impl EmbedError {
 }
 
 /// What to do about damaged data.
-pub const AUDIT_HINT: &str = "`tufgate serve --check --config FILE` audits every row and every listed file and names \
-                              the first that is wrong; restore that store from a backup, or use a newer tufgate";
+pub const AUDIT_HINT: &str = "`tufgate audit --config FILE` names every row and every file that is wrong; restore that \
+                              store from a backup, or use a newer tufgate";

@@ -119,7 +119,7 @@ async fn what_cannot_work_is_refused_with_its_exit_code() {
     std::fs::write(&damaged.ledger, "not a ledger, whatever it says").unwrap();
     let error = refusal(damaged).await;
     assert_eq!(error.exit_code(), 65, "{error}");
-    assert!(error.hint().unwrap().contains("--check"));
+    assert!(error.hint().unwrap().contains("tufgate audit"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
