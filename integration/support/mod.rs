@@ -11,3 +11,4 @@ pub mod gate;
 pub mod http;
 pub mod nginx;
 pub mod origin;
+pub mod scenario;

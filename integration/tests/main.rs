@@ -14,6 +14,7 @@ mod matrix;
 mod metadata;
 mod operate;
 mod put;
+mod scenarios;
 mod structure;
 mod uploads;
 
