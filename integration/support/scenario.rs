@@ -305,7 +305,6 @@ async fn reply(stream: &mut TcpStream, key: &str, rule: &Rule, file: Option<&Vec
         lines += "Content-Encoding: gzip\r\n";
     }
     if rule.endless {
-        status = 200;
         stream.write_all(format!("HTTP/1.1 200 Told\r\n{lines}\r\n").as_bytes()).await?;
         stream.write_all(&body).await?;
         loop {

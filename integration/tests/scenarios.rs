@@ -57,7 +57,11 @@ fn every_scenario_gets_its_verdicts() {
             scope.spawn(|| {
                 let mut python = Python::start();
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = std::time::Instant::now();
                     let (row, faults) = run(scenario, &site, runtime.handle(), &mut python);
+                    if begun.elapsed() > Duration::from_secs(3) {
+                        println!("{} took {:?}", scenario.name, begun.elapsed());
+                    }
                     rows.lock().unwrap().insert(scenario.name.clone(), row);
                     wrong.lock().unwrap().extend(faults);
                 }
