@@ -69,8 +69,8 @@ impl Base {
         }
     }
 
-    /// The URL of a target.
-    pub fn target(&self, path: &str, digest: &Digest, naming: TargetNaming) -> String {
+    /// The URL of a target; `digest` is what its hash-prefixed name holds.
+    pub fn target(&self, path: &str, digest: &str, naming: TargetNaming) -> String {
         let named = match (naming, path.rsplit_once('/')) {
             (TargetNaming::Bare, _) => path.to_owned(),
             (TargetNaming::HashedName, Some((folder, name))) => format!("{folder}/{digest}.{name}"),
@@ -82,7 +82,18 @@ impl Base {
 
 /// The local file for a role's metadata.
 pub fn stored(role: &str) -> String {
-    format!("{}.json", utf8_percent_encode(role, SEGMENT))
+    file_name(role, ".json")
+}
+
+/// A file name for any text: percent-encoded; `+` and a digest where that is no name of its own or longer than a file
+/// system takes (255 bytes). Encoded text holds no `+`.
+pub fn file_name(text: &str, suffix: &str) -> String {
+    let name = format!("{}{suffix}", utf8_percent_encode(text, SEGMENT));
+    match &*name {
+        "" | "." | ".." => format!("+{}{suffix}", Digest::of(text)),
+        long if long.len() > 255 => format!("+{}{suffix}", Digest::of(text)),
+        _ => name,
+    }
 }
 
 /// Encodes a target path, which by the specification is a URL string already (TUF spec 4.5): an escape in it is sent as
@@ -112,8 +123,8 @@ mod tests {
     #[test]
     fn a_target_has_three_names() {
         let base = Base::parse("http://h:1/x").unwrap();
-        let digest = Digest::of("a");
-        let url = |path, naming| base.target(path, &digest, naming);
+        let digest = &*"ab".repeat(32);
+        let url = |path, naming| base.target(path, digest, naming);
         assert_eq!(url("d/e/n.txt", TargetNaming::Bare), "http://h:1/x/d/e/n.txt");
         assert_eq!(
             url("d/e/n.txt", TargetNaming::HashedName),
@@ -161,6 +172,13 @@ mod tests {
             "http://h/metadata/1...%2Fa%20b%2F%C3%A9.json"
         );
         assert_eq!(stored("../../x"), "..%2F..%2Fx.json");
+        assert_eq!((stored(""), stored("..")), (".json".into(), "...json".into()));
+        assert_eq!(stored(&"x".repeat(250)).len(), 255);
+        for long in ["x".repeat(251), "é".repeat(60), "/".repeat(5_000)] {
+            assert_eq!(stored(&long), format!("+{}.json", Digest::of(&long)));
+        }
+        assert_eq!(file_name("a/b c", ""), "a%2Fb%20c");
+        assert_eq!(file_name("..", ""), format!("+{}", Digest::of("..")));
     }
 
     #[test]
