@@ -12,3 +12,5 @@ pub mod http;
 pub mod nginx;
 pub mod origin;
 pub mod scenario;
+pub mod site;
+pub mod verdict;

@@ -4,22 +4,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use tufgate::client::{Client, ClientOptions, TargetNaming, Timeouts, Trust};
+use tokio::runtime::{Builder, Handle};
 
 use crate::support::{
-    clients,
-    scenario::{Scenario, Site, Step},
+    scenario::{Kind, Scenario, Step, folder},
+    site::Site,
+    verdict::{Begun, Place, Python, init, said_of},
 };
 
 /// Scenarios at once: some wait for the clock, most for a process.
@@ -28,14 +26,6 @@ const WORKERS: usize = 4;
 /// A folder's files by relative path.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// What was said at one step.
-struct Said {
-    ours: String,
-    python_tuf: String,
-    /// Reasons, for the message of a failure.
-    reasons: String,
-}
-
 #[test]
 fn every_scenario_gets_its_verdicts() {
     let only = std::env::var("TUFGATE_SCENARIO").ok();
@@ -43,7 +33,7 @@ fn every_scenario_gets_its_verdicts() {
         .into_iter()
         .filter(|scenario| only.as_ref().is_none_or(|only| scenario.name.contains(only)))
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
@@ -57,7 +47,7 @@ fn every_scenario_gets_its_verdicts() {
             scope.spawn(|| {
                 let mut python = Python::start();
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = std::time::Instant::now();
+                    let begun = Instant::now();
                     let (row, faults) = run(scenario, &site, runtime.handle(), &mut python);
                     if begun.elapsed() > Duration::from_secs(3) {
                         println!("{} took {:?}", scenario.name, begun.elapsed());
@@ -77,7 +67,7 @@ fn every_scenario_gets_its_verdicts() {
 }
 
 /// The last step's verdicts as a line of the table, and what is not as the scenario says.
-fn run(scenario: &Scenario, site: &Site, runtime: &tokio::runtime::Handle, python: &mut Python) -> (String, Vec<String>) {
+fn run(scenario: &Scenario, site: &Site, runtime: &Handle, python: &mut Python) -> (String, Vec<String>) {
     let scratch = tempfile::tempdir().unwrap();
     let place = Place {
         root: scratch.path().join("trusted-root.json"),
@@ -92,7 +82,7 @@ fn run(scenario: &Scenario, site: &Site, runtime: &tokio::runtime::Handle, pytho
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(&place.root, &scenario.files(0)["metadata/1.root.json"]).unwrap();
-    fs::copy(&place.root, place.metadata.join("root.json")).unwrap();
+    let mut begun = init(&place);
 
     let (mut row, mut faults) = (String::new(), Vec::new());
     let mut seen = BTreeSet::new();
@@ -102,7 +92,7 @@ fn run(scenario: &Scenario, site: &Site, runtime: &tokio::runtime::Handle, pytho
         seen.extend(files.values().cloned());
         site.serve(&scenario.name, files, step.http.clone());
         let before = (files_in(&place.metadata), files_in(&place.targets));
-        let said = said_of(step, number, &place, runtime, python);
+        let said = said_of(step, std::mem::replace(&mut begun, Begun::Before), &place, runtime, python);
         if (&said.ours, &said.python_tuf) != (&step.ours, &step.python_tuf) {
             fault(format!(
                 "expected {} | {}, got {} | {}\n    {}",
@@ -139,7 +129,7 @@ fn misplaced(step: &Step, before: &(Files, Files), after: &(Files, Files), seen:
         names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
     };
     let mut faults = Vec::new();
-    let metadata: BTreeSet<_> = changed(&before.0, &after.0).into_iter().filter(|name| !name.starts_with("roots/")).collect();
+    let metadata: BTreeSet<_> = changed(&before.0, &after.0).into_iter().filter(|name| !name.starts_with("root_history/")).collect();
     let moves: BTreeSet<String> = step.moves.iter().cloned().collect();
     if step.ours != "ok" && metadata != moves {
         faults.push(format!("refused, but {metadata:?} changed and not {moves:?}"));
@@ -159,109 +149,6 @@ fn misplaced(step: &Step, before: &(Files, Files), after: &(Files, Files), seen:
     faults
 }
 
-/// Where the clients of one scenario keep and get things.
-struct Place {
-    root: PathBuf,
-    metadata: PathBuf,
-    targets: PathBuf,
-    theirs: PathBuf,
-    metadata_url: String,
-    targets_url: String,
-    hurry: bool,
-}
-
-fn said_of(step: &Step, number: usize, place: &Place, runtime: &tokio::runtime::Handle, python: &mut Python) -> Said {
-    let (ours, our_reason) = match runtime.block_on(by_library(step, place)) {
-        Ok(()) => ("ok".to_owned(), String::new()),
-        Err(error) => (verdict(&error), error),
-    };
-    let (python_tuf, their_reason) = python.ask(&json!({
-        "dir": place.theirs.join("metadata"), "out": place.theirs.join("targets"),
-        "root": (number == 0).then_some(&place.root),
-        "metadata_url": place.metadata_url, "targets_url": place.targets_url, "targets": step.targets(),
-        "patience": if place.hurry { 0.5 } else { 20.0 },
-    }));
-    Said {
-        ours,
-        python_tuf,
-        reasons: format!("ours: {our_reason}; python-tuf: {their_reason}"),
-    }
-}
-
-/// One run of our client as a library.
-async fn by_library(step: &Step, place: &Place) -> Result<(), String> {
-    let hurried = Timeouts {
-        idle: Duration::from_millis(500),
-        total: Duration::from_millis(800),
-        ..Timeouts::default()
-    };
-    let mut client = Client::open(ClientOptions {
-        metadata_url: place.metadata_url.clone(),
-        targets_url: place.targets_url.clone(),
-        trust: Trust::RootFile(place.root.clone()),
-        store: place.metadata.clone(),
-        naming: TargetNaming::default(),
-        clock: std::sync::Arc::new(tufgate::clock::SystemClock),
-        timeouts: if place.hurry { hurried } else { Timeouts::default() },
-    })
-    .map_err(|error| error.to_string())?;
-    client.refresh().await.map_err(|error| error.to_string())?;
-    for path in step.targets() {
-        let name = percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let output = place.targets.join(name);
-        client.download(path, &output, |_, _| {}).await.map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-/// The verdict in an error's words.
-fn verdict(error: &str) -> String {
-    let looks = error.split_once("looks like a").map(|(_, rest)| rest.trim_start_matches('n').trim_start());
-    match looks.and_then(|rest| rest.split_once(" attack")) {
-        Some((attack, _)) => attack.to_owned(),
-        None if error.contains("no role that may speak for") => "not found".to_owned(),
-        None => "unavailable".to_owned(),
-    }
-}
-
-/// python-tuf in a process of its own; it ends with its standard input.
-struct Python {
-    child: Child,
-    requests: Option<ChildStdin>,
-    verdicts: BufReader<ChildStdout>,
-}
-
-impl Python {
-    fn start() -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/clients/python_suite.py");
-        let mut child = Command::new(clients::python())
-            .arg(program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (requests, verdicts) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, requests, verdicts }
-    }
-
-    /// A verdict and its reason.
-    fn ask(&mut self, request: &Value) -> (String, String) {
-        let pipe = self.requests.as_mut().unwrap();
-        writeln!(pipe, "{request}").unwrap();
-        let mut line = String::new();
-        self.verdicts.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{request}: {error}: {line:?}"));
-        (said["verdict"].as_str().unwrap().to_owned(), said["reason"].as_str().unwrap().to_owned())
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        drop(self.requests.take());
-        let _ = self.child.wait();
-    }
-}
-
 /// Everything below a folder.
 fn files_in(folder: &Path) -> Files {
     fn walk(base: &Path, at: &Path, files: &mut Files) {
@@ -269,7 +156,7 @@ fn files_in(folder: &Path) -> Files {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(base, &path, files);
-            } else {
+            } else if !path.ends_with("lock") {
                 let name = path.strip_prefix(base).unwrap().to_str().unwrap().to_owned();
                 files.insert(name, fs::read(&path).unwrap());
             }
@@ -278,4 +165,61 @@ fn files_in(folder: &Path) -> Files {
     let mut files = Files::new();
     walk(folder, folder, &mut files);
     files
+}
+
+/// The line of the README that the table follows.
+const TABLE_START: &str = "<!-- scenarios: drawn from scenario.json -->\n";
+
+#[test]
+fn the_readme_shows_the_scenarios() {
+    let file = folder().join("README.md");
+    let readme = fs::read_to_string(&file).unwrap();
+    let (prose, shown) = readme.split_once(TABLE_START).unwrap();
+    let drawn = table(&Scenario::all());
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        fs::write(&file, format!("{prose}{TABLE_START}{drawn}")).unwrap();
+    } else {
+        assert_eq!(shown, drawn, "run `UPDATE_FIXTURES=1 cargo test scenarios`");
+    }
+}
+
+fn table(scenarios: &[Scenario]) -> String {
+    let mut out = "\n| scenario | what | ours | python-tuf | verify | where they differ |\n|---|---|---|---|---|---|\n".to_owned();
+    for scenario in scenarios {
+        let each = |verdict: fn(&Step) -> &str| {
+            let verdicts: Vec<_> = scenario.steps.iter().map(verdict).collect();
+            verdicts.join(", ")
+        };
+        let whys: Vec<_> = scenario.steps.iter().filter_map(|step| step.why.as_deref()).collect();
+        out += &format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            scenario.name,
+            scenario.about.replace('|', "\\|").replace('*', "\\*"),
+            each(|step| &step.ours),
+            each(|step| &step.python_tuf),
+            scenario.verify.expect,
+            whys.join("; ").replace('|', "\\|").replace('*', "\\*"),
+        );
+    }
+    out
+}
+
+#[test]
+fn there_are_scenarios_enough_and_each_is_explained() {
+    let scenarios = Scenario::all();
+    let count = |kind| scenarios.iter().filter(|scenario| scenario.kind == kind).count();
+    assert!(scenarios.len() >= 120, "{}", scenarios.len());
+    assert!(count(Kind::Honest) >= 40 && count(Kind::Hostile) >= 80);
+    for maker in ["python-tuf", "tuftool", "tufgate", "hand"] {
+        assert!(scenarios.iter().any(|scenario| scenario.by.starts_with(maker)), "none by {maker}");
+    }
+    for attack in ["arbitrary software", "endless data", "freeze", "mix-and-match", "rollback", "slow retrieval"] {
+        let met = scenarios.iter().flat_map(|scenario| &scenario.steps).any(|step| step.ours == attack);
+        assert!(met, "no scenario is refused as {attack}");
+    }
+    for scenario in &scenarios {
+        for step in &scenario.steps {
+            assert!(agree(step) || step.why.is_some(), "{}: nothing says why they differ", scenario.name);
+        }
+    }
 }
