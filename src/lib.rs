@@ -29,6 +29,7 @@ pub mod intake;
 pub mod signer;
 
 pub mod client;
+pub mod inspect;
 
 pub mod admin;
 pub mod proxy;

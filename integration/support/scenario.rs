@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::site::Rule;
+use super::stage::Rule;
 
 /// One folder. Its README says what the fields mean.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,8 +76,10 @@ enum Ask {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
-    /// `clean`, `found`, or `any` where neither is the scenario's point.
+    /// `clean`, `warned`, or `found`.
     pub expect: String,
+    /// The codes of its warnings and errors.
+    pub finds: Vec<String>,
     pub why: Option<String>,
 }
 

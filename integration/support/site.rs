@@ -1,209 +1,171 @@
-//! A server of scenarios' states, which misbehaves where a scenario says so. No HTTP library is involved, since those
-//! cannot send what breaks them.
+//! A web server over a table of answers, which a test changes one at a time: what a repository looks like from outside,
+//! with one thing wrong.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
 };
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::{JoinHandle, JoinSet},
-};
-
-/// How a path is answered, where that is not 200 and the file. At most one of these but for `chunked`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Rule {
-    /// Another status, with the file where there is one.
-    status: Option<u16>,
-    /// A web page.
-    #[serde(default)]
-    html: bool,
-    /// The file, then blanks for as long as the client reads.
-    #[serde(default)]
-    endless: bool,
-    /// The file, packed.
-    #[serde(default)]
-    gzip: bool,
-    /// Blanks that unpack to 64 MiB.
-    #[serde(default)]
-    gzip_bomb: bool,
-    /// 302 to another path of the scenario.
-    redirect: Option<String>,
-    /// So many bytes, then the end of the connection.
-    cut: Option<usize>,
-    /// A Content-Length off by so much.
-    lie: Option<i64>,
-    /// The end of the connection, at once.
-    #[serde(default)]
-    hang_up: bool,
-    /// In chunks, without a length.
-    #[serde(default)]
-    chunked: bool,
-    /// So many bytes, then silence.
-    stall: Option<usize>,
-    /// Byte by byte, so many milliseconds apart.
-    drip: Option<u64>,
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Header lines besides Content-Length and Connection.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// What is answered after the first time, if something else.
+    pub later: Option<Box<Reply>>,
 }
 
-/// What stays as it is in a file's name.
-const ON_DISK: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'@')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b'=');
-
-/// The file for a URL path: decoded and resolved as servers do, then encoded so that every disk can hold it. `make` does
-/// the same.
-fn disk(path: &str) -> String {
-    let mut segments: Vec<String> = Vec::new();
-    for segment in path.split('/') {
-        match &*percent_decode_str(segment).decode_utf8_lossy() {
-            ".." => drop(segments.pop()),
-            "" | "." => {}
-            segment => segments.push(utf8_percent_encode(segment, ON_DISK).to_string()),
+impl Reply {
+    /// 200 with these bytes.
+    pub fn of(body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: body.into(),
+            later: None,
         }
     }
-    segments.join("/")
+
+    /// Another status, with a short body.
+    pub fn status(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::of("<html>no</html>")
+        }
+    }
+
+    /// With one more header line.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Answering otherwise after the first time.
+    pub fn then(mut self, later: Reply) -> Self {
+        self.later = Some(Box::new(later));
+        self
+    }
 }
 
-/// What one client is served.
+/// Answers by request path.
+pub type Table = HashMap<String, Reply>;
+
+/// What is served, and how often each path was asked.
 #[derive(Default)]
 struct State {
-    files: BTreeMap<String, Vec<u8>>,
-    http: HashMap<String, Rule>,
+    table: Table,
+    /// For what is not in the table.
+    other: Option<Reply>,
+    asked: HashMap<String, u64>,
 }
 
-/// A server of many states, each below a folder of its own. It stops, and its connections close, when it is dropped.
+/// The server; it ends when dropped.
 pub struct Site {
-    addr: SocketAddr,
-    states: Arc<Mutex<HashMap<String, Arc<State>>>>,
-    task: JoinHandle<()>,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Site {
-    /// Listens on a free loopback port.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("a bound address");
-        let states = Arc::<Mutex<HashMap<String, Arc<State>>>>::default();
-        let shared = Arc::clone(&states);
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                // The client's going away is its own business.
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move { answer(stream, &shared).await.ok() });
-                while connections.try_join_next().is_some() {}
+    /// Starts with nothing: everything is a 404.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (state, ended) = (Arc::new(Mutex::new(State::default())), Arc::new(AtomicBool::new(false)));
+        let (shared, end) = (state.clone(), ended.clone());
+        let thread = std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let shared = shared.clone();
+                // A client that hangs up is none of the server's business.
+                std::thread::spawn(move || connection.and_then(|connection| answer(connection, &shared)).ok());
             }
         });
-        Self { addr, states, task }
+        Self {
+            addr,
+            state,
+            ended,
+            thread: Some(thread),
+        }
     }
 
-    /// Serves a state below `/KEY/` from now on.
-    pub fn serve(&self, key: &str, files: BTreeMap<String, Vec<u8>>, http: HashMap<String, Rule>) {
-        let state = Arc::new(State { files, http });
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(key.to_owned(), state);
+    /// Serves this from now on, and `other` for every other path, or a 404.
+    pub fn serve(&self, table: Table, other: Option<Reply>) {
+        *self.state.lock().unwrap() = State {
+            table,
+            other,
+            asked: HashMap::new(),
+        };
     }
 
-    /// A URL below `/KEY/`.
-    pub fn url(&self, key: &str, path: &str) -> String {
-        format!("http://{}/{key}/{path}", self.addr)
+    /// `http://ADDR`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        self.task.abort();
+        self.ended.store(true, Ordering::SeqCst);
+        // Wakes the listener, so that it sees that it has ended.
+        let _ = TcpStream::connect(self.addr);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
-async fn answer(mut stream: TcpStream, states: &Mutex<HashMap<String, Arc<State>>>) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default();
-    let (key, path) = target.trim_start_matches('/').split_once('/').unwrap_or_default();
-    let state = states.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-    let state = state.unwrap_or_default();
-    let path = disk(path);
-    let rule = state.http.get(&path).cloned().unwrap_or_default();
-    reply(&mut stream, key, &rule, state.files.get(&path)).await?;
-    stream.shutdown().await
-}
-
-async fn reply(stream: &mut TcpStream, key: &str, rule: &Rule, file: Option<&Vec<u8>>) -> io::Result<()> {
-    let mut status = rule.status.unwrap_or(if file.is_some() { 200 } else { 404 });
-    let mut body = file.cloned().unwrap_or_default();
-    let mut lines = "Connection: close\r\n".to_owned();
-    if rule.hang_up {
-        return Ok(());
-    }
-    if rule.html {
-        (status, body) = (200, b"<!doctype html><title>Sign in</title>".to_vec());
-    }
-    if let Some(to) = &rule.redirect {
-        (status, body) = (302, Vec::new());
-        lines += &format!("Location: /{key}/{to}\r\n");
-    }
-    if rule.gzip || rule.gzip_bomb {
-        let plain = if rule.gzip_bomb { vec![b' '; 64 << 20] } else { body };
-        let mut packer = flate2::read::GzEncoder::new(&plain[..], flate2::Compression::fast());
-        body = Vec::new();
-        io::Read::read_to_end(&mut packer, &mut body)?;
-        lines += "Content-Encoding: gzip\r\n";
-    }
-    if rule.endless {
-        stream.write_all(format!("HTTP/1.1 200 Told\r\n{lines}\r\n").as_bytes()).await?;
-        stream.write_all(&body).await?;
-        loop {
-            stream.write_all(&[b' '; 16 << 10]).await?;
+fn answer(mut connection: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    connection.set_nodelay(true)?;
+    let mut reader = BufReader::new(connection.try_clone()?);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
         }
-    }
-    let announced = body.len() as i64 + rule.lie.unwrap_or(0);
-    lines += &match (rule.chunked, status) {
-        (true, _) => "Transfer-Encoding: chunked\r\n".to_owned(),
-        (false, 204) => String::new(),
-        (false, _) => format!("Content-Length: {announced}\r\n"),
-    };
-    stream.write_all(format!("HTTP/1.1 {status} Told\r\n{lines}\r\n").as_bytes()).await?;
-    if status == 204 {
-        return Ok(());
-    }
-    if let Some(pause) = rule.drip {
-        for byte in body {
-            stream.write_all(&[byte]).await?;
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
         }
-        return Ok(());
-    }
-    let sent = &body[..rule.cut.or(rule.stall).unwrap_or(body.len())];
-    if rule.chunked {
-        stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await?;
-        stream.write_all(sent).await?;
-        return match rule.cut {
-            Some(_) => Ok(()),
-            None => stream.write_all(b"\r\n0\r\n\r\n").await,
+        let reply = {
+            let mut state = state.lock().unwrap();
+            let asked = state.asked.entry(path.clone()).or_default();
+            *asked += 1;
+            let first = *asked == 1;
+            let reply = state.table.get(&path).or(state.other.as_ref()).cloned();
+            let reply = reply.unwrap_or_else(|| Reply::status(404));
+            match (first, reply.later.clone()) {
+                (false, Some(later)) => *later,
+                _ => reply,
+            }
         };
+        let mut head = format!(
+            "HTTP/1.1 {} X\r\nContent-Length: {}\r\n",
+            reply.status,
+            reply.body.len()
+        );
+        for (name, value) in &reply.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        connection.write_all(&[head.as_bytes(), &reply.body].concat())?;
     }
-    stream.write_all(sent).await?;
-    if rule.stall.is_some() {
-        // Until the client hangs up.
-        return stream.read_u8().await.map(drop);
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What clients say of one state of a repository: ours as a program, and python-tuf beside it.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -112,6 +113,33 @@ pub fn init(place: &Place) -> Begun {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tufgate"));
     command.arg("tuf").arg("--metadata-dir").arg(&place.metadata);
     Begun::Now(outcome(command.arg("init").arg(&place.root)))
+}
+
+/// What `tufgate verify` says of the state served now: `clean`, `warned` or `found`, and the codes of what it found.
+pub fn verified(place: &Place) -> (String, Vec<String>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tufgate"));
+    command.arg("verify").arg("--root").arg(&place.root).args(["--all", "--json"]);
+    command.args(["--metadata-url", &place.metadata_url, "--targets-url", &place.targets_url]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
+        // A root that cannot be trusted to begin with.
+        return ("found".to_owned(), vec!["no-report".to_owned()]);
+    };
+    let mut codes = BTreeSet::new();
+    let mut worst = "clean";
+    for finding in report["findings"].as_array().unwrap() {
+        let code = finding["code"].as_str().unwrap();
+        match (finding["severity"].as_str().unwrap(), code) {
+            // The fixtures are meant to outlive us.
+            ("note", _) | (_, "expires-far") => continue,
+            ("error", _) => worst = "found",
+            ("warning", _) if worst == "clean" => worst = "warned",
+            _ => {}
+        }
+        codes.insert(code.to_owned());
+    }
+    (worst.to_owned(), codes.into_iter().collect())
 }
 
 /// The verdict in an error's words.

@@ -17,6 +17,7 @@ mod put;
 mod scenarios;
 mod structure;
 mod uploads;
+mod verify;
 
 /// Prints what a test measured, and adds it to the file that `integration/run` shows at its end: cargo keeps the output
 /// of tests that pass to itself.

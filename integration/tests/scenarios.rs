@@ -12,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Handle};
 
 use crate::support::{
     scenario::{Kind, Scenario, Step, folder},
-    site::Site,
-    verdict::{Begun, Place, Python, init, said_of},
+    stage::Stage,
+    verdict::{Begun, Place, Python, init, said_of, verified},
 };
 
 /// Scenarios at once: some wait for the clock, most for a process.
@@ -38,44 +39,56 @@ fn every_scenario_gets_its_verdicts() {
         .enable_all()
         .build()
         .unwrap();
-    let site = runtime.block_on(Site::start());
+    let stage = runtime.block_on(Stage::start());
     let next = AtomicUsize::new(0);
-    let rows = Mutex::new(BTreeMap::new());
-    let wrong = Mutex::new(Vec::new());
+    let outcomes = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 let mut python = Python::start();
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begun = Instant::now();
-                    let (row, faults) = run(scenario, &site, runtime.handle(), &mut python);
+                    let outcome = run(scenario, &stage, runtime.handle(), &mut python);
                     if begun.elapsed() > Duration::from_secs(3) {
                         println!("{} took {:?}", scenario.name, begun.elapsed());
                     }
-                    rows.lock().unwrap().insert(scenario.name.clone(), row);
-                    wrong.lock().unwrap().extend(faults);
+                    outcomes.lock().unwrap().insert(scenario.name.clone(), outcome);
                 }
             });
         }
     });
-    for (name, row) in rows.into_inner().unwrap() {
-        println!("{name:<44} {row}");
+    let outcomes = outcomes.into_inner().unwrap();
+    for (name, outcome) in &outcomes {
+        println!("{name:<44} {}", outcome.row);
     }
-    let wrong = wrong.into_inner().unwrap();
+    if only.is_none() && std::env::var_os("UPDATE_FIXTURES").is_some() {
+        let said: BTreeMap<_, _> = outcomes.iter().map(|(name, outcome)| (name, &outcome.verify)).collect();
+        let text = serde_json::to_string_pretty(&said).unwrap();
+        fs::write(folder().join("making/verify.json"), text + "\n").unwrap();
+    }
+    let wrong: Vec<_> = outcomes.into_values().flat_map(|outcome| outcome.faults).collect();
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
     crate::figure(&format!("scenarios: {} repositories, every verdict as it should be", scenarios.len()));
 }
 
-/// The last step's verdicts as a line of the table, and what is not as the scenario says.
-fn run(scenario: &Scenario, site: &Site, runtime: &Handle, python: &mut Python) -> (String, Vec<String>) {
+/// What became of a scenario.
+struct Outcome {
+    /// The last step's verdicts, as a line of a table.
+    row: String,
+    verify: Value,
+    /// What is not as the scenario says.
+    faults: Vec<String>,
+}
+
+fn run(scenario: &Scenario, stage: &Stage, runtime: &Handle, python: &mut Python) -> Outcome {
     let scratch = tempfile::tempdir().unwrap();
     let place = Place {
         root: scratch.path().join("trusted-root.json"),
         metadata: scratch.path().join("ours/metadata"),
         targets: scratch.path().join("ours/targets"),
         theirs: scratch.path().join("theirs"),
-        metadata_url: site.url(&scenario.name, "metadata/"),
-        targets_url: site.url(&scenario.name, "targets/"),
+        metadata_url: stage.url(&scenario.name, "metadata/"),
+        targets_url: stage.url(&scenario.name, "targets/"),
         hurry: scenario.hurry,
     };
     for folder in [&place.metadata, &place.targets] {
@@ -90,7 +103,7 @@ fn run(scenario: &Scenario, site: &Site, runtime: &Handle, python: &mut Python) 
         let mut fault = |what: String| faults.push(format!("{} step {}: {what}", scenario.name, number + 1));
         let files = scenario.files(number);
         seen.extend(files.values().cloned());
-        site.serve(&scenario.name, files, step.http.clone());
+        stage.serve(&scenario.name, files, step.http.clone());
         let before = (files_in(&place.metadata), files_in(&place.targets));
         let said = said_of(step, std::mem::replace(&mut begun, Begun::Before), &place, runtime, python);
         if (&said.ours, &said.python_tuf) != (&step.ours, &step.python_tuf) {
@@ -108,12 +121,25 @@ fn run(scenario: &Scenario, site: &Site, runtime: &Handle, python: &mut Python) 
         }
         row = format!("{:<20} {:<28} {}", said.ours, said.python_tuf, step.why.as_deref().unwrap_or(""));
     }
+    let (verify, finds) = match scenario.hurry {
+        // `tufgate verify` waits as long as a user would.
+        true => (scenario.verify.expect.clone(), scenario.verify.finds.clone()),
+        false => verified(&place),
+    };
+    if (&verify, &finds) != (&scenario.verify.expect, &scenario.verify.finds) {
+        faults.push(format!("{}: verify: expected {:?}, got {verify} {finds:?}", scenario.name, scenario.verify));
+    }
+    row = format!("{verify:<8} {row}");
     let mut around: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     around.sort();
     if around != ["ours", "theirs", "trusted-root.json"] {
         faults.push(format!("{}: left {around:?}", scenario.name));
     }
-    (row, faults)
+    Outcome {
+        row,
+        verify: json!({"expect": verify, "finds": finds}),
+        faults,
+    }
 }
 
 /// Whether both clients take it, or both refuse it.
@@ -221,5 +247,18 @@ fn there_are_scenarios_enough_and_each_is_explained() {
         for step in &scenario.steps {
             assert!(agree(step) || step.why.is_some(), "{}: nothing says why they differ", scenario.name);
         }
+        let last = scenario.steps.last().unwrap();
+        let as_expected = match &*scenario.verify.expect {
+            "clean" | "warned" => last.ours == "ok",
+            "found" => last.ours != "ok",
+            other => panic!("{}: `{other}` is no verdict of verify", scenario.name),
+        };
+        assert!(
+            as_expected || scenario.verify.why.is_some(),
+            "{}: verify says {}, the client {}, and nothing says why",
+            scenario.name,
+            scenario.verify.expect,
+            last.ours
+        );
     }
 }

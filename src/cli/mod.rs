@@ -21,6 +21,7 @@ mod retract;
 mod serve;
 mod status;
 mod tuf;
+mod verify;
 
 /// tufgate puts TUF (The Update Framework) in front of an artifact server nobody has to change
 #[derive(Debug, Parser)]
@@ -42,6 +43,7 @@ enum Command {
     Serve(serve::Serve),
     Status(status::Status),
     Tuf(tuf::Tuf),
+    Verify(verify::Verify),
 }
 
 impl Cli {
@@ -73,6 +75,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
             Command::Tuf(tuf) => tuf.run(),
+            Command::Verify(verify) => verify.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    Request, StatusCode, Uri,
+    HeaderMap, Request, StatusCode, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER_AGENT},
 };
 use http_body_util::{BodyExt as _, Empty};
@@ -132,6 +132,28 @@ impl Fetcher {
 
     /// Starts to read a file of at most `limit` bytes.
     pub async fn open(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
+        let (status, headers, stream) = self.ask(url, limit).await?;
+        let url = url.to_owned();
+        if status != StatusCode::OK {
+            return Err(FetchError::Status { url, status });
+        }
+        if let Some(encoding) = headers.get(CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            return Err(FetchError::Encoded { url, encoding });
+        }
+        let announced = headers.get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLong { url, limit });
+        }
+        Ok(stream)
+    }
+
+    /// Asks for a file and takes whatever answer comes, its body up to `limit` bytes: for those who judge answers
+    /// themselves. Redirects are not followed.
+    pub async fn ask(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
         let broken = |detail: String| FetchError::Broken {
             url: url.to_owned(),
             detail,
@@ -153,30 +175,16 @@ impl Fetcher {
             })?
             .map_err(|error| broken(chain(&error)))?;
 
-        let url = url.to_owned();
-        if answer.status() != StatusCode::OK {
-            let status = answer.status();
-            return Err(FetchError::Status { url, status });
-        }
-        if let Some(encoding) = answer.headers().get(CONTENT_ENCODING)
-            && encoding != "identity"
-        {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            return Err(FetchError::Encoded { url, encoding });
-        }
-        let announced = answer.headers().get(CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit) {
-            return Err(FetchError::TooLong { url, limit });
-        }
-        Ok(Stream {
-            url,
-            body: answer.into_body(),
+        let (head, body) = answer.into_parts();
+        let stream = Stream {
+            url: url.to_owned(),
+            body,
             limit,
             received: 0,
             idle: self.timeouts.idle,
             deadline,
-        })
+        };
+        Ok((head.status, head.headers, stream))
     }
 }
 
