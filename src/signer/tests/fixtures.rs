@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::{super::*, world::World};
 use crate::{
     clock::ManualClock,
@@ -68,11 +70,12 @@ fn is_delegator(name: &str) -> bool {
     layout::versioned(name).is_some_and(|(_, role)| role == "bins")
 }
 
-/// Encoded as `make` encodes names, so that every disk can hold them.
+/// What stays as it is in a file's name; `make` has the same set.
+const ON_DISK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'@');
+
+/// Encoded so that every disk can hold it.
 fn on_disk(path: &str) -> String {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-    let kept = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'@');
-    utf8_percent_encode(path, &kept).to_string()
+    utf8_percent_encode(path, ON_DISK).to_string()
 }
 
 fn check(name: &str, files: BTreeMap<String, Vec<u8>>) {
