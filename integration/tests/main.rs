@@ -13,6 +13,7 @@ mod hostile;
 mod matrix;
 mod metadata;
 mod operate;
+mod protocol;
 mod put;
 mod scenarios;
 mod structure;

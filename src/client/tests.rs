@@ -3,6 +3,7 @@
 mod attacks;
 mod delegations;
 mod roots;
+mod store;
 mod workflow;
 
 use super::{testing::*, *};
