@@ -12,4 +12,7 @@ pub mod http;
 pub mod nginx;
 pub mod origin;
 pub mod repository;
+pub mod scenario;
 pub mod site;
+pub mod stage;
+pub mod verdict;

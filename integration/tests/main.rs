@@ -17,6 +17,7 @@ mod metadata;
 mod operate;
 mod protocol;
 mod put;
+mod scenarios;
 mod structure;
 mod surface;
 mod uploads;
