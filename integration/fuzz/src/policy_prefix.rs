@@ -1,7 +1,4 @@
 //! Paths without canonical form: none that a server folds to a tracked path is passed on.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use tufgate::{
     policy::{Admission, Kind, Policy, Rule},
     target::split_target,
@@ -35,7 +32,8 @@ fn nginx(raw: &[u8]) -> Vec<Vec<u8>> {
     stack
 }
 
-fuzz_target!(|target: &[u8]| {
+/// Tries one.
+pub fn run(target: &[u8]) {
     let policy = Policy::new(vec![
         Rule::new("docs/**", Kind::Ignore).unwrap(),
         Rule::new("releases/*.jar", Kind::Immutable).unwrap(),
@@ -46,4 +44,4 @@ fuzz_target!(|target: &[u8]| {
             matches!(nginx(raw).as_slice(), [folder, file] if folder == b"releases" && file.ends_with(b".jar"));
         assert!(!tracked, "passed, although {why}");
     }
-});
+}
