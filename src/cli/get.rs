@@ -213,17 +213,17 @@ fn report(done: &Downloaded, snapshot: Option<u64>, as_json: bool) -> String {
     let snapshot = snapshot.unwrap_or_default();
     if as_json {
         let line = json!({
-            "target": target.path, "output": shown(path), "length": target.length, "sha256": target.sha256,
+            "target": target.path, "output": shown(path), "length": target.length, "sha256": target.hashes.sha256(),
             "role": target.role, "snapshot": snapshot, "present": present,
         });
         return line.to_string();
     }
     let what = if *present { "already there" } else { "verified" };
     format!(
-        "{} {what}: {} bytes, sha256 {}, snapshot {snapshot}",
+        "{} {what}: {} bytes, {}, snapshot {snapshot}",
         shown(path),
         target.length,
-        target.sha256
+        target.hashes
     )
 }
 
@@ -321,7 +321,8 @@ mod tests {
         let target = TargetFile {
             path: "a/b".into(),
             length: 3,
-            sha256: Digest::of("abc"),
+            hashes: Digest::of("abc").into(),
+            custom: None,
             role: "bins4-a".into(),
         };
         let done = Downloaded {

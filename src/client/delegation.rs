@@ -1,5 +1,7 @@
 //! Which delegated roles may speak for a target path, in order (TUF spec 4.5, 5.6.7; TAP 15). Pure.
 
+use std::collections::HashSet;
+
 use crate::{
     digest::Digest,
     target::bin_of,
@@ -20,49 +22,73 @@ pub struct Next {
     pub terminating: bool,
 }
 
-/// The roles that `delegations` lets speak for `path`, in order of priority, up to the first terminating one.
-pub fn roles_for(delegations: &Delegations, path: &str) -> Result<Vec<Next>, VerifyError> {
-    let unusable = |detail: &str| {
+/// Whether a delegations object makes sense as a whole. It is checked when its file is read, so that the answer does not
+/// depend on what is looked up.
+///
+/// # Errors
+/// Not one of `roles` and `succinct_roles`; a role without name, with the name of a top-level role or of another one; not
+/// one of `paths` and `path_hash_prefixes`; keys that [`Keys`] refuses; a bit length that is not 1 to 32.
+pub fn check(delegations: &Delegations) -> Result<(), VerifyError> {
+    let unusable = |detail: String| {
         Err(VerifyError::Malformed {
             expected: "delegations".to_owned(),
-            detail: detail.to_owned(),
+            detail,
         })
     };
-    let id = Digest::of(path);
     match (&delegations.roles, &delegations.succinct_roles) {
-        (Some(_), Some(_)) => unusable("both `roles` and `succinct_roles`"),
-        (None, None) => unusable("neither `roles` nor `succinct_roles`"),
-        (None, Some(bins)) if !(1..=32).contains(&bins.bit_length) => unusable("`bit_length` is not 1 to 32"),
-        (None, Some(bins)) => Ok(vec![Next {
+        (Some(_), Some(_)) => unusable("both `roles` and `succinct_roles`".to_owned()),
+        (None, None) => unusable("neither `roles` nor `succinct_roles`".to_owned()),
+        (None, Some(bins)) if !(1..=32).contains(&bins.bit_length) => {
+            unusable("`bit_length` is not 1 to 32".to_owned())
+        }
+        (None, Some(bins)) => Keys::of_bins(delegations, bins).map(drop),
+        (Some(roles), None) => {
+            let mut names = HashSet::new();
+            for role in roles {
+                let name = &*role.name;
+                if matches!(name, "" | "root" | "timestamp" | "snapshot" | "targets") {
+                    return unusable(format!("a delegated role cannot be called `{name}`"));
+                }
+                if !names.insert(name) {
+                    return unusable(format!("the role `{name}` stands twice"));
+                }
+                if role.paths.is_some() == role.path_hash_prefixes.is_some() {
+                    return unusable(format!("`{name}` needs one of `paths` and `path_hash_prefixes`"));
+                }
+                Keys::of_role(delegations, role)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The roles that `delegations`, which [`check`] found good, lets speak for `path`: in order of priority, up to the first
+/// terminating one.
+pub fn roles_for(delegations: &Delegations, path: &str) -> Result<Vec<Next>, VerifyError> {
+    let id = Digest::of(path);
+    if let Some(bins) = &delegations.succinct_roles {
+        return Ok(vec![Next {
             name: bin_name(bins, &id),
             keys: Keys::of_bins(delegations, bins)?,
             // Exactly one bin speaks for a path, so there is nobody after it.
             terminating: true,
-        }]),
-        (Some(roles), None) => {
-            let mut next = Vec::new();
-            for role in roles {
-                if role.paths.is_some() == role.path_hash_prefixes.is_some() {
-                    return unusable("a role needs one of `paths` and `path_hash_prefixes`");
-                }
-                if !speaks_for(role, path, &id) {
-                    continue;
-                }
-                if matches!(&*role.name, "root" | "timestamp" | "snapshot" | "targets") {
-                    return unusable("a delegated role has the name of a top-level role");
-                }
-                next.push(Next {
-                    name: role.name.clone(),
-                    keys: Keys::of_role(delegations, role)?,
-                    terminating: role.terminating,
-                });
-                if role.terminating {
-                    break;
-                }
-            }
-            Ok(next)
+        }]);
+    }
+    let mut next = Vec::new();
+    for role in delegations.roles.iter().flatten() {
+        if !speaks_for(role, path, &id) {
+            continue;
+        }
+        next.push(Next {
+            name: role.name.clone(),
+            keys: Keys::of_role(delegations, role)?,
+            terminating: role.terminating,
+        });
+        if role.terminating {
+            break;
         }
     }
+    Ok(next)
 }
 
 fn speaks_for(role: &DelegatedRole, path: &str, id: &Digest) -> bool {
@@ -164,6 +190,7 @@ mod tests {
     }
 
     fn names(delegations: &Delegations, path: &str) -> Vec<String> {
+        check(delegations).unwrap();
         roles_for(delegations, path)
             .unwrap()
             .into_iter()
@@ -191,10 +218,16 @@ mod tests {
             json!({"succinct_roles": {"keyids": [], "threshold": 1, "bit_length": 0, "name_prefix": "b"}}),
             json!({"succinct_roles": {"keyids": [], "threshold": 1, "bit_length": 33, "name_prefix": "b"}}),
             json!({"roles": [{"name": "a", "keyids": [], "threshold": 1, "terminating": false}]}),
+            json!({"roles": [{"name": "a", "keyids": [], "threshold": 0, "terminating": false, "paths": []}]}),
+            json!({"roles": [{"name": "a", "keyids": ["k", "k"], "threshold": 1, "terminating": false, "paths": []}]}),
             json!({"roles": [role("timestamp", false, "paths", &["*"])]}),
+            json!({"roles": [role("", false, "paths", &["*"])]}),
+            json!({"roles": [role("a", false, "paths", &["*"]), role("a", false, "paths", &["x"])]}),
         ] {
-            assert!(roles_for(&delegations(bad.clone()), "x").is_err(), "{bad}");
+            assert!(check(&delegations(bad.clone())).is_err(), "{bad}");
         }
+        check(&delegations(json!({"roles": [role("a", false, "paths", &[])]}))).unwrap();
+        check(&delegations(json!({"succinct_roles": bins}))).unwrap();
     }
 
     proptest! {

@@ -15,7 +15,6 @@ use super::{
     error::{Attack, ClientError, refused},
     fetch::{FetchError, Stream},
 };
-use crate::digest::Hasher;
 
 /// A download that ended well.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,19 +29,18 @@ pub struct Downloaded {
 
 /// Whether `path` holds the target already.
 pub async fn is_present(path: &Path, target: &TargetFile) -> bool {
-    let (path, expected) = (path.to_owned(), (target.sha256, target.length));
+    let (path, length, mut check) = (path.to_owned(), target.length, target.hashes.check());
     let same = move || -> io::Result<bool> {
         let mut file = fs::File::open(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.len() != expected.1 {
+        if !metadata.is_file() || metadata.len() != length {
             return Ok(false);
         }
-        let mut hasher = Hasher::default();
         let mut buffer = vec![0; 256 << 10];
         loop {
             match io::Read::read(&mut file, &mut buffer)? {
-                0 => return Ok(hasher.finish() == expected),
-                read => hasher.update(&buffer[..read]),
+                0 => return Ok(check.length() == length && check.finish().is_ok()),
+                read => check.update(&buffer[..read]),
             }
         }
     };
@@ -62,22 +60,21 @@ pub async fn save(
     };
     let temporary = beside(path).map_err(local)?;
     let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(local)?);
-    let mut hasher = Hasher::default();
+    let mut hasher = target.hashes.check();
     while let Some(piece) = stream.next().await.map_err(|error| bounded(error, target))? {
         hasher.update(&piece);
         file.write_all(&piece).await.map_err(local)?;
         progress(hasher.length());
     }
     file.flush().await.map_err(local)?;
-    let (digest, length) = hasher.finish();
+    let length = hasher.length();
     if length != target.length {
         let why = format!("{length} bytes came, but {} are listed", target.length);
         return Err(refused(&target.path, Attack::ArbitrarySoftware, why));
     }
-    if digest != target.sha256 {
-        let why = format!("its sha256 is {digest}, but {} is listed", target.sha256);
-        return Err(refused(&target.path, Attack::ArbitrarySoftware, why));
-    }
+    hasher
+        .finish()
+        .map_err(|differs| refused(&target.path, Attack::ArbitrarySoftware, differs))?;
     file.sync_data().await.map_err(local)?;
     temporary.persist(path).map_err(|refused| local(refused.error))?;
     Ok(())

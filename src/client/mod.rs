@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tough::schema::Metafile;
+use serde_json::Value;
 
 pub use self::{
     download::Downloaded,
@@ -38,7 +38,11 @@ use self::{
 use crate::{
     clock::Clock,
     digest::Digest,
-    tuf::{schema::Targets, verify::Keys},
+    tuf::{
+        hashes::Hashes,
+        schema::{MetaFile, Targets},
+        verify::Keys,
+    },
 };
 
 /// Most bytes of a root.
@@ -89,8 +93,10 @@ pub struct TargetFile {
     pub path: String,
     /// Its length in bytes.
     pub length: u64,
-    /// SHA-256 of its bytes.
-    pub sha256: Digest,
+    /// The hashes of its bytes.
+    pub hashes: Hashes,
+    /// Application data that is listed with it; signatures cover it, the specification gives it no meaning.
+    pub custom: Option<Value>,
     /// The role that lists it.
     pub role: String,
 }
@@ -203,7 +209,7 @@ impl Client {
         } else {
             TargetNaming::Bare
         };
-        self.targets.target(&target.path, &target.sha256, naming)
+        self.targets.target(&target.path, &target.hashes.prefix(), naming)
     }
 
     async fn update_timestamp(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
@@ -258,18 +264,15 @@ impl Client {
             };
             let role = place.0;
             if let Some(listed) = targets.targets.get(path) {
-                let sha256 = listed.hashes.get("sha256").and_then(|hex| hex.parse().ok());
-                let Some(sha256) = sha256 else {
-                    return Err(refused(
-                        path,
-                        Attack::ArbitrarySoftware,
-                        format!("`{role}` lists no sha256 of it"),
-                    ));
-                };
+                let hashes = Hashes::parse(&listed.hashes).map_err(|error| {
+                    let why = format!("what `{role}` says of it cannot be checked: {error}");
+                    refused(path, Attack::ArbitrarySoftware, why)
+                })?;
                 return Ok(Some(TargetFile {
                     path: path.to_owned(),
                     length: listed.length,
-                    sha256,
+                    hashes,
+                    custom: listed.custom.clone(),
                     role,
                 }));
             }
@@ -307,7 +310,7 @@ impl Client {
         &self,
         trusted: &Trusted,
         role: &str,
-        listed: &Metafile,
+        listed: &MetaFile,
         limit: u64,
     ) -> Result<Bytes, ClientError> {
         let consistent = trusted.root().consistent_snapshot;

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::ClientError;
-use crate::{digest::Digest, target::UNSAFE};
+use crate::target::UNSAFE;
 
 /// The name under which a target is asked for when the repository has consistent snapshots.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -69,8 +69,8 @@ impl Base {
         }
     }
 
-    /// The URL of a target.
-    pub fn target(&self, path: &str, digest: &Digest, naming: TargetNaming) -> String {
+    /// The URL of a target; `digest` is what its hash-prefixed name holds.
+    pub fn target(&self, path: &str, digest: &str, naming: TargetNaming) -> String {
         let named = match (naming, path.rsplit_once('/')) {
             (TargetNaming::Bare, _) => path.to_owned(),
             (TargetNaming::HashedName, Some((folder, name))) => format!("{folder}/{digest}.{name}"),
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn a_target_has_three_names() {
         let base = Base::parse("http://h:1/x").unwrap();
-        let digest = Digest::of("a");
-        let url = |path, naming| base.target(path, &digest, naming);
+        let digest = &*"ab".repeat(32);
+        let url = |path, naming| base.target(path, digest, naming);
         assert_eq!(url("d/e/n.txt", TargetNaming::Bare), "http://h:1/x/d/e/n.txt");
         assert_eq!(
             url("d/e/n.txt", TargetNaming::HashedName),

@@ -3,14 +3,17 @@
 use std::fs;
 
 use jiff::Timestamp;
-use tough::schema::{RoleType, Root};
+use tough::schema::RoleType;
 
 use super::{
     Client, MAX_ROOT, Trust,
     error::{Attack, ClientError, refused},
     trusted::{Trusted, rotated},
 };
-use crate::{digest::Digest, tuf::verify::Unverified};
+use crate::{
+    digest::Digest,
+    tuf::{schema::Root, verify::Unverified},
+};
 
 /// Most roots that one update fetches.
 const MAX_STEPS: u64 = 256;

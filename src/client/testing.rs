@@ -285,7 +285,7 @@ impl Repo {
         for (path, bytes) in &self.files {
             let base = Base::parse(&self.url).unwrap();
             for naming in [TargetNaming::Bare, TargetNaming::HashedFolder, TargetNaming::HashedName] {
-                let url = base.target(path, &Digest::of(bytes), naming);
+                let url = base.target(path, &Digest::of(bytes).to_string(), naming);
                 self.site.put(&url[self.url.len() - 1..], bytes.clone());
             }
         }

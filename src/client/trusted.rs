@@ -1,19 +1,17 @@
 //! The trusted set: what an update has accepted so far. Pure; every check of the client workflow (TUF spec 5) that does
 //! not need a disk or a network stands here.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
-use tough::schema::{Hashes, Metafile, RoleType, Root, Snapshot, Timestamp as TimestampRole};
+use tough::schema::RoleType;
 
-use super::error::{Attack, ClientError, refused};
-use crate::{
-    digest::Digest,
-    tuf::{
-        schema::Targets,
-        verify::{Keys, Unverified, VerifyError},
-    },
+use super::{
+    delegation,
+    error::{Attack, ClientError, refused},
+};
+use crate::tuf::{
+    hashes::Hashes,
+    schema::{Listing, MetaFile, Root, Targets},
+    verify::{Keys, Unverified, VerifyError},
 };
 
 /// Trusted metadata of one update, judged against one point in time.
@@ -21,8 +19,8 @@ use crate::{
 pub struct Trusted {
     now: Timestamp,
     root: Root,
-    timestamp: Option<TimestampRole>,
-    snapshot: Option<Snapshot>,
+    timestamp: Option<Listing>,
+    snapshot: Option<Listing>,
 }
 
 /// What became of a timestamp.
@@ -53,10 +51,21 @@ impl Trusted {
         &self.root
     }
 
+    /// The only version that may come after the trusted root's; `None` at the end of all numbers.
+    pub fn next_version(&self) -> Option<u64> {
+        self.root.version.get().checked_add(1)
+    }
+
     /// Takes the next root (5.3.4 to 5.3.6): signed by thresholds of the trusted one and of its own, and its very
     /// successor.
     pub fn next_root(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
-        let expected = self.root.version.get() + 1;
+        let Some(expected) = self.next_version() else {
+            return Err(refused(
+                "root.json",
+                Attack::Rollback,
+                "no version comes after the trusted one",
+            ));
+        };
         let name = format!("{expected}.root.json");
         let next = || {
             let next = Unverified::parse(bytes)?;
@@ -80,7 +89,7 @@ impl Trusted {
     /// Takes a timestamp (5.4.2, 5.4.3), from the store or from the repository.
     pub fn take_timestamp(&mut self, bytes: &[u8]) -> Result<Seen, ClientError> {
         const NAME: &str = "timestamp.json";
-        let new: TimestampRole = self.verify_top(bytes, RoleType::Timestamp, NAME)?;
+        let new = self.verify_top(bytes, RoleType::Timestamp, NAME)?;
         let listed = snapshot_of(&new)?.version;
         if let Some(old) = &self.timestamp {
             let trusted = snapshot_of(old)?.version;
@@ -106,14 +115,14 @@ impl Trusted {
     }
 
     /// What the timestamp says of the snapshot.
-    pub fn snapshot_listing(&self) -> Result<&Metafile, ClientError> {
+    pub fn snapshot_listing(&self) -> Result<&MetaFile, ClientError> {
         snapshot_of(self.timestamp()?)
     }
 
     /// Takes the store's snapshot, for comparison; `true` when it is the one the timestamp lists.
     pub fn adopt_snapshot(&mut self, bytes: &[u8]) -> Result<bool, ClientError> {
         const NAME: &str = "snapshot.json";
-        let stored: Snapshot = self.verify_top(bytes, RoleType::Snapshot, NAME)?;
+        let stored = self.verify_top(bytes, RoleType::Snapshot, NAME)?;
         let listed = self.snapshot_listing()?;
         let current = stored.version == listed.version && check_bytes(NAME, bytes, listed).is_ok();
         self.snapshot = Some(stored);
@@ -125,7 +134,7 @@ impl Trusted {
         const NAME: &str = "snapshot.json";
         let listed = self.snapshot_listing()?;
         check_bytes(NAME, bytes, listed)?;
-        let new: Snapshot = self.verify_top(bytes, RoleType::Snapshot, NAME)?;
+        let new = self.verify_top(bytes, RoleType::Snapshot, NAME)?;
         if new.version != listed.version {
             let why = format!(
                 "it has version {}, but the timestamp lists {}",
@@ -156,7 +165,7 @@ impl Trusted {
     }
 
     /// What the snapshot says of `targets` or a delegated role.
-    pub fn targets_listing(&self, role: &str) -> Result<&Metafile, ClientError> {
+    pub fn targets_listing(&self, role: &str) -> Result<&MetaFile, ClientError> {
         let name = format!("{role}.json");
         match self.snapshot()?.meta.get(&name) {
             Some(listed) => Ok(listed),
@@ -169,9 +178,12 @@ impl Trusted {
         let name = format!("{role}.json");
         let listed = self.targets_listing(role)?;
         check_bytes(&name, bytes, listed)?;
-        let targets: Targets = Unverified::parse(bytes)
-            .and_then(|unverified| unverified.verify(keys, "targets"))
-            .map_err(|error| judged(&name, error))?;
+        let read = || {
+            let targets: Targets = Unverified::parse(bytes)?.verify(keys, "targets")?;
+            targets.delegations.as_ref().map_or(Ok(()), delegation::check)?;
+            Ok(targets)
+        };
+        let targets = read().map_err(|error| judged(&name, error))?;
         if targets.version != listed.version.get() {
             let why = format!(
                 "it has version {}, but the snapshot lists {}",
@@ -188,17 +200,17 @@ impl Trusted {
         Keys::of_root(&self.root, RoleType::Targets).map_err(|error| judged("root.json", error))
     }
 
-    fn timestamp(&self) -> Result<&TimestampRole, ClientError> {
+    fn timestamp(&self) -> Result<&Listing, ClientError> {
         let missing = || refused("timestamp.json", Attack::MixAndMatch, "none is trusted yet");
         self.timestamp.as_ref().ok_or_else(missing)
     }
 
-    fn snapshot(&self) -> Result<&Snapshot, ClientError> {
+    fn snapshot(&self) -> Result<&Listing, ClientError> {
         let missing = || refused("snapshot.json", Attack::MixAndMatch, "none is trusted yet");
         self.snapshot.as_ref().ok_or_else(missing)
     }
 
-    fn verify_top<T: DeserializeOwned>(&self, bytes: &[u8], role: RoleType, name: &str) -> Result<T, ClientError> {
+    fn verify_top(&self, bytes: &[u8], role: RoleType, name: &str) -> Result<Listing, ClientError> {
         let verify = || {
             let keys = Keys::of_root(&self.root, role)?;
             Unverified::parse(bytes)?.verify(&keys, &role.to_string())
@@ -215,7 +227,7 @@ impl Trusted {
     }
 }
 
-fn snapshot_of(timestamp: &TimestampRole) -> Result<&Metafile, ClientError> {
+fn snapshot_of(timestamp: &Listing) -> Result<&MetaFile, ClientError> {
     match timestamp.meta.get("snapshot.json") {
         Some(listed) => Ok(listed),
         None => Err(refused(
@@ -226,16 +238,19 @@ fn snapshot_of(timestamp: &TimestampRole) -> Result<&Metafile, ClientError> {
     }
 }
 
-/// Length and hash, where the listing has them.
-fn check_bytes(name: &str, bytes: &[u8], listed: &Metafile) -> Result<(), ClientError> {
+/// Length and hashes, where the listing has them.
+fn check_bytes(name: &str, bytes: &[u8], listed: &MetaFile) -> Result<(), ClientError> {
     if let Some(length) = listed.length.filter(|length| *length != bytes.len() as u64) {
         let why = format!("it has {} bytes, but {length} are listed", bytes.len());
         return Err(refused(name, Attack::MixAndMatch, why));
     }
-    if let Some(Hashes { sha256, .. }) = &listed.hashes
-        && sha256[..] != Digest::of(bytes).as_bytes()[..]
-    {
-        return Err(refused(name, Attack::MixAndMatch, "its sha256 is not the one listed"));
+    if let Some(listed) = &listed.hashes {
+        let hashes = Hashes::parse(listed).map_err(|error| {
+            let why = format!("its listing cannot be checked: {error}");
+            refused(name, Attack::ArbitrarySoftware, why)
+        })?;
+        let matches = hashes.matches(bytes);
+        matches.map_err(|differs| refused(name, Attack::MixAndMatch, differs))?;
     }
     Ok(())
 }
@@ -244,15 +259,18 @@ fn judged(name: &str, error: VerifyError) -> ClientError {
     refused(name, Attack::ArbitrarySoftware, error)
 }
 
-/// Whether another key set signs the role now: the sign of a recovery from a fast-forward attack (5.3.11).
+/// Whether other keys sign the role now: the sign of a recovery from a fast-forward attack (5.3.11).
 pub fn rotated(old: &Root, new: &Root, role: RoleType) -> bool {
-    let ids = |root: &Root| -> BTreeSet<Vec<u8>> {
-        let listed = root.roles.get(&role);
-        listed
+    let role = role.to_string();
+    let keys = |root: &Root| {
+        let listed = root.roles.get(&role)?;
+        let mut keys: Vec<_> = listed
+            .keyids
             .iter()
-            .flat_map(|keys| &keys.keyids)
-            .map(|id| id.to_vec())
-            .collect()
+            .map(|id| (id.clone(), root.keys.get(id).cloned()))
+            .collect();
+        keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Some(keys)
     };
-    ids(old) != ids(new)
+    keys(old) != keys(new)
 }

@@ -221,7 +221,7 @@ pub fn bin_size(rows: u64) -> u64 {
 /// What the top-level targets delegate: all paths, to `bins`.
 pub fn to_bins(id: &Decoded<Hex>, key: &Key) -> Delegations {
     Delegations {
-        keys: BTreeMap::from([(hex::encode(id), key.clone())]),
+        keys: BTreeMap::from([(hex::encode(id), key.clone().into())]),
         roles: Some(vec![delegated("bins".to_owned(), id, vec![String::new()])]),
         succinct_roles: None,
         extra: BTreeMap::new(),
@@ -232,7 +232,7 @@ pub fn to_bins(id: &Decoded<Hex>, key: &Key) -> Delegations {
 pub fn by_prefixes(generation: Generation, id: &Decoded<Hex>, key: &Key) -> Delegations {
     let roles = (0..generation.count()).map(|bin| delegated(generation.name(bin), id, generation.hash_prefixes(bin)));
     Delegations {
-        keys: BTreeMap::from([(hex::encode(id), key.clone())]),
+        keys: BTreeMap::from([(hex::encode(id), key.clone().into())]),
         roles: Some(roles.collect()),
         succinct_roles: None,
         extra: BTreeMap::new(),
@@ -242,7 +242,7 @@ pub fn by_prefixes(generation: Generation, id: &Decoded<Hex>, key: &Key) -> Dele
 /// What `bins` delegates in the view `succinct` (TAP 15).
 pub fn succinct(generation: Generation, id: &Decoded<Hex>, key: &Key) -> Delegations {
     Delegations {
-        keys: BTreeMap::from([(hex::encode(id), key.clone())]),
+        keys: BTreeMap::from([(hex::encode(id), key.clone().into())]),
         roles: None,
         succinct_roles: Some(SuccinctRoles {
             keyids: vec![hex::encode(id)],

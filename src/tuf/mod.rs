@@ -2,6 +2,10 @@
 
 pub mod build;
 pub mod canonical;
+pub mod hashes;
+pub mod json;
+pub mod key;
 pub mod layout;
 pub mod schema;
+mod signature;
 pub mod verify;

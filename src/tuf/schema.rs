@@ -1,12 +1,79 @@
-//! Targets metadata as the gate reads and writes it. tough's `schema` serves for root, snapshot, timestamp, keys and
-//! signatures; delegations are our own types, since tough parses one of the two forms only.
+//! Metadata as the gate's client reads it, and targets as the gate writes it. tough's `schema` serves for keys and
+//! signatures. Roles are our own types, since tough parses one of the two forms of delegations, wants key ids to be
+//! hashes and a sha256 beside each length, and refuses a file that lists a key type it does not know.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU64};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tough::schema::key::Key;
+
+use super::key::PublicKey;
+
+/// `root.json` (TUF spec 4.3). Key ids are any text, as TAP 12 has it; an id means what its root lists under it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Root {
+    /// `1.0.0` in what the gate writes.
+    pub spec_version: String,
+    /// Whether files are asked for by version and hash; `false` where it is missing.
+    #[serde(default)]
+    pub consistent_snapshot: bool,
+    /// Each root has the version after its forerunner's.
+    pub version: NonZeroU64,
+    /// UTC.
+    pub expires: Timestamp,
+    /// Key id to key.
+    pub keys: BTreeMap<String, PublicKey>,
+    /// Role name to its keys; roles beside the four of the specification are kept.
+    pub roles: BTreeMap<String, RoleKeys>,
+    /// Fields unknown to us; signatures cover them.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// Who signs a top-level role.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RoleKeys {
+    /// Ids of its keys.
+    pub keyids: Vec<String>,
+    /// Signatures needed.
+    pub threshold: u64,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// `timestamp.json` or `snapshot.json`: both list other files (TUF spec 4.4, 4.6).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Listing {
+    /// `1.0.0` in what the gate writes.
+    pub spec_version: String,
+    /// Greater than 0.
+    pub version: NonZeroU64,
+    /// UTC.
+    pub expires: Timestamp,
+    /// File name (`targets.json`, never with a version) to what is said of it.
+    pub meta: BTreeMap<String, MetaFile>,
+    /// Fields unknown to us; signatures cover them.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// What is said of a listed metadata file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MetaFile {
+    /// Its version.
+    pub version: NonZeroU64,
+    /// Its length in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// Algorithm to hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hashes: Option<BTreeMap<String, String>>,
+    /// Fields unknown to us.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
 
 /// `targets.json` or a delegated role (TUF spec 4.5).
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -57,7 +124,7 @@ pub struct TargetFile {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Delegations {
     /// Key id to key.
-    pub keys: BTreeMap<String, Key>,
+    pub keys: BTreeMap<String, PublicKey>,
     /// Named roles, in order of priority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<DelegatedRole>>,
