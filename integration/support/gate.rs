@@ -74,7 +74,7 @@ pub struct Gate {
     child: Option<Child>,
 }
 
-/// The binary under test.
+/// The binary under test: cargo's own, or the one that `integration/run --release` built.
 pub fn binary() -> PathBuf {
     std::env::var_os("TUFGATE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_tufgate").into(), PathBuf::from)
 }

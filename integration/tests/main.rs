@@ -4,10 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
 mod attack;
+mod bad_input;
 mod canonical;
 mod crash;
 mod drift;
+mod fuzzed;
 mod get;
 mod hostile;
 mod matrix;

@@ -42,13 +42,6 @@ impl<'a> Choices<'a> {
         (0..count).filter(|at| bits & 1 << at != 0).collect()
     }
 
-    /// At most `count` bytes as they are.
-    pub fn bytes(&mut self, count: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
     /// At most `count` characters of an alphabet.
     pub fn text(&mut self, count: usize, alphabet: &[char]) -> String {
         let count = self.below(count + 1);

@@ -1,7 +1,10 @@
 //! Delegations: who may speak for a path is what a slow reading of the specification says.
 
 use serde_json::{Value, json};
-use tufgate::{client::delegation::roles_for, tuf::schema::Delegations};
+use tufgate::{
+    client::delegation::{check, roles_for},
+    tuf::schema::Delegations,
+};
 
 use super::{
     choices::Choices,
@@ -10,8 +13,10 @@ use super::{
 
 /// What patterns and paths are made of.
 const ALPHABET: &[char] = &['a', 'b', '/', '*', '?', '[', ']', '!', 'A', '.', 'é', '\\'];
-/// A name that is allowed, and one that is not.
-const NAMES: &[&str] = &["one", "two", "three", "../up", "bins-0", "", "snapshot"];
+/// Names of roles; the last two are not allowed.
+const NAMES: &[&str] = &[
+    "one", "two", "three", "../up", "bins-0", "Targets", "é/", "", "snapshot",
+];
 
 /// Tries one.
 pub fn run(input: &[u8]) {
@@ -23,9 +28,9 @@ pub fn run(input: &[u8]) {
         roles(choices, &path)
     };
     let parsed: Delegations = serde_json::from_value(delegations.clone()).unwrap();
-    let found = roles_for(&parsed, &path).map(|next| {
-        let names = next.into_iter().map(|next| (next.name, next.terminating));
-        names.collect::<Vec<_>>()
+    let found = check(&parsed).and_then(|()| {
+        let next = roles_for(&parsed, &path)?.into_iter();
+        Ok(next.map(|next| (next.name, next.terminating)).collect::<Vec<_>>())
     });
     match (found, expected) {
         (Ok(found), Some(expected)) => assert_eq!(found, expected, "`{path}` in {delegations}"),
@@ -64,7 +69,8 @@ fn bins(choices: &mut Choices<'_>, path: &str) -> (Value, Expected) {
 
 fn roles(choices: &mut Choices<'_>, path: &str) -> (Value, Expected) {
     let mut listed = Vec::new();
-    let mut expected = Some(Vec::new());
+    let mut names = Vec::new();
+    let mut speakers = Vec::new();
     let mut over = false;
     for _ in 0..choices.below(6) {
         let name = choices.one(NAMES);
@@ -90,15 +96,13 @@ fn roles(choices: &mut Choices<'_>, path: &str) -> (Value, Expected) {
         };
         listed.push(role);
         if speaks && !over {
-            if name == "snapshot" {
-                expected = None;
-            }
-            if let Some(expected) = &mut expected {
-                expected.push((name.to_owned(), terminating));
-            }
-            over = terminating || expected.is_none();
+            speakers.push((name.to_owned(), terminating));
+            over = terminating;
         }
+        names.push(name);
     }
+    let usable = |(at, name): (usize, &&str)| !["", "snapshot"].contains(name) && !names[..at].contains(name);
+    let expected = names.iter().enumerate().all(usable).then_some(speakers);
     (json!({"keys": keys(&[0]), "roles": listed}), expected)
 }
 

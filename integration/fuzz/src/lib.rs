@@ -4,7 +4,9 @@
 mod choices;
 mod config;
 mod delegation;
-mod forge;
+pub mod forge;
+mod metadata;
+mod naive_json;
 mod policy_prefix;
 mod root_chain;
 mod target_path;
@@ -30,6 +32,11 @@ pub const TARGETS: &[Target] = &[
         name: "delegation",
         run: delegation::run,
         seeds: delegation::seeds,
+    },
+    Target {
+        name: "metadata",
+        run: metadata::run,
+        seeds: metadata::seeds,
     },
     Target {
         name: "policy_prefix",

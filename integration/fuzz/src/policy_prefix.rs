@@ -1,4 +1,6 @@
 //! Paths without canonical form: none that a server folds to a tracked path is passed on.
+use std::sync::LazyLock;
+
 use tufgate::{
     policy::{Admission, Kind, Policy, Rule},
     target::split_target,
@@ -34,12 +36,14 @@ fn nginx(raw: &[u8]) -> Vec<Vec<u8>> {
 
 /// Tries one.
 pub fn run(target: &[u8]) {
-    let policy = Policy::new(vec![
-        Rule::new("docs/**", Kind::Ignore).unwrap(),
-        Rule::new("releases/*.jar", Kind::Immutable).unwrap(),
-    ]);
+    static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+        Policy::new(vec![
+            Rule::new("docs/**", Kind::Ignore).unwrap(),
+            Rule::new("releases/*.jar", Kind::Immutable).unwrap(),
+        ])
+    });
     let Some((raw, _)) = split_target(target) else { return };
-    if let Admission::Unnamed(why) = policy.admit(raw) {
+    if let Admission::Unnamed(why) = POLICY.admit(raw) {
         let tracked =
             matches!(nginx(raw).as_slice(), [folder, file] if folder == b"releases" && file.ends_with(b".jar"));
         assert!(!tracked, "passed, although {why}");
