@@ -130,6 +130,7 @@ impl GetError {
                 Attack::Freeze => "check this machine's clock; if it is right, the repository is stale or held back",
                 _ => "nothing was written; try another network, then tell the repository's operators",
             },
+            Self::Client(error) => return error.hint(),
             _ => return None,
         })
     }
@@ -197,6 +198,7 @@ fn options(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Result<C
         naming: args.naming.into(),
         clock: Arc::new(SystemClock),
         timeouts: Timeouts::default(),
+        offline: false,
     })
 }
 

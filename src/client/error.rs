@@ -70,6 +70,32 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The store, or a file in it, may have been changed by somebody else.
+    #[error("`{}` is not to be trusted: {why}", .path.display())]
+    Unsafe {
+        /// The folder or file.
+        path: PathBuf,
+        /// Who may change it.
+        why: String,
+    },
+    /// Another process holds the store's lock.
+    #[error("another process has been working in `{}` for too long", .0.display())]
+    Busy(PathBuf),
+    /// A server would have to be asked.
+    #[error("the store does not hold `{0}` as it is needed, and no server is asked offline")]
+    Offline(String),
+}
+
+impl ClientError {
+    /// What the user can do, for the line after the error.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unsafe { .. } => "take a folder of your own that others cannot write to (`chmod go-w`)",
+            Self::Busy(_) => "wait for it, or look for one that hangs",
+            Self::Offline(_) => "do it once online; metadata serves until it expires",
+            _ => return None,
+        })
+    }
 }
 
 fn article(attack: &Attack) -> String {

@@ -2,7 +2,29 @@
 //! roles, so that one bin is fetched for one target.
 //!
 //! It trusts no server, no cache and no file of its own store: everything read is verified. It never writes an output
-//! that is not what the metadata lists.
+//! that is not what the metadata lists. Any repository will do: consistent snapshots or not, every kind of delegation
+//! (TAP 15 among them), every key type of the specification, key ids of any form.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use tufgate::client::{Client, ClientError, ClientOptions, Trust};
+//!
+//! async fn fetch() -> Result<(), ClientError> {
+//!     let trust = Trust::RootFile("root.json".into());
+//!     let options = ClientOptions::new("http://gate/metadata/", "http://gate/", trust, "/var/lib/app/tuf");
+//!     let mut client = Client::open(options)?;
+//!     client.refresh().await?;
+//!     if let Some(target) = client.find("app/1.2/app.tar.gz").await? {
+//!         println!("{} bytes, as `{}` says: {}", target.length, target.role, target.hashes);
+//!     }
+//!     client.download("app/1.2/app.tar.gz", Path::new("app.tar.gz"), |_, _| {}).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! One [`Client`] is one update: what its refresh saw holds for all look-ups until the next. Several clients and
+//! processes may share a store; a lock makes them take turns, and no version in it ever goes back.
 
 pub mod delegation;
 pub mod download;
@@ -10,17 +32,19 @@ pub mod error;
 pub mod fetch;
 pub mod naming;
 mod roots;
+mod search;
 pub mod store;
 pub mod trusted;
 
 use std::{
-    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::Instant;
 
 pub use self::{
     download::Downloaded,
@@ -32,17 +56,14 @@ use self::{
     error::refused,
     fetch::{FetchError, Fetcher},
     naming::Base,
-    store::Store,
+    search::Update,
+    store::{Lock, Store},
     trusted::{Seen, Trusted},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     digest::Digest,
-    tuf::{
-        hashes::Hashes,
-        schema::{MetaFile, Targets},
-        verify::Keys,
-    },
+    tuf::{hashes::Hashes, schema::MetaFile},
 };
 
 /// Most bytes of a root.
@@ -53,8 +74,10 @@ const MAX_TIMESTAMP: u64 = 16_384;
 const MAX_SNAPSHOT: u64 = 2_000_000;
 /// Most bytes of a targets file whose length is not listed.
 const MAX_TARGETS: u64 = 5_000_000;
-/// Most delegated roles that are visited for one target.
-const MAX_DELEGATIONS: usize = 32;
+/// Most bytes of any file, whatever length is listed: a stolen key must not exhaust memory.
+const MAX_LISTED: u64 = 64 << 20;
+/// How often a lock that another process holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Which root is trusted to begin with.
 #[derive(Clone, Debug)]
@@ -84,6 +107,29 @@ pub struct ClientOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a server may take.
     pub timeouts: Timeouts,
+    /// Ask no server: work with what the store holds, as long as that is not expired.
+    pub offline: bool,
+}
+
+impl ClientOptions {
+    /// The specification's names for targets, the system's clock, patience by default, online.
+    pub fn new(
+        metadata_url: impl Into<String>,
+        targets_url: impl Into<String>,
+        trust: Trust,
+        store: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            metadata_url: metadata_url.into(),
+            targets_url: targets_url.into(),
+            trust,
+            store: store.into(),
+            naming: TargetNaming::default(),
+            clock: Arc::new(SystemClock),
+            timeouts: Timeouts::default(),
+            offline: false,
+        }
+    }
 }
 
 /// A target as the metadata lists it.
@@ -111,13 +157,6 @@ pub struct Client {
     update: Option<Update>,
 }
 
-/// One finished refresh and the roles read since.
-struct Update {
-    trusted: Trusted,
-    /// By role and by who delegated to it, since another delegator names other keys.
-    roles: HashMap<(String, String), Arc<Targets>>,
-}
-
 impl Client {
     /// Opens the store; nothing is fetched yet.
     pub fn open(options: ClientOptions) -> Result<Self, ClientError> {
@@ -134,17 +173,16 @@ impl Client {
     /// Updates root, timestamp, snapshot and targets (5.1 to 5.6.6).
     pub async fn refresh(&mut self) -> Result<(), ClientError> {
         self.update = None;
+        let _lock = match self.lock().await {
+            // A store on read-only media serves as well.
+            Err(ClientError::Local { .. }) if self.options.offline => None,
+            lock => Some(lock?),
+        };
         let now = self.options.clock.now();
         let mut trusted = self.walk_roots(now).await?;
         self.update_timestamp(&mut trusted).await?;
-        self.update_snapshot(&mut trusted).await?;
-        let keys = trusted.targets_keys()?;
-        let targets = self.role(&trusted, "targets", &keys).await?;
-        let top = ("targets".to_owned(), "root".to_owned());
-        self.update = Some(Update {
-            trusted,
-            roles: HashMap::from([(top, Arc::new(targets))]),
-        });
+        let snapshot = self.update_snapshot(&mut trusted).await?;
+        self.update = Some(self.begin_search(trusted, snapshot).await?);
         Ok(())
     }
 
@@ -159,8 +197,8 @@ impl Client {
         Some(update.trusted.snapshot_listing().ok()?.version.get())
     }
 
-    /// Looks a target up (5.6.7): pre-order depth-first, each role once, at most 32 of them. Refreshes first if that was
-    /// not done yet.
+    /// Looks a target up (5.6.7): pre-order, depth first, each role once, at most 32 delegated ones. A role on the way that
+    /// is missing or refused ends the search with its error. Refreshes first if that was not done yet.
     pub async fn find(&mut self, path: &str) -> Result<Option<TargetFile>, ClientError> {
         if self.update.is_none() {
             self.refresh().await?;
@@ -185,6 +223,9 @@ impl Client {
             return Err(ClientError::NotFound(path.to_owned()));
         };
         let present = download::is_present(output, &target).await;
+        if !present && self.options.offline {
+            return Err(ClientError::Offline(path.to_owned()));
+        }
         if !present {
             let stream = self.fetcher.open(&self.target_url(&target), target.length).await;
             let stream = stream.map_err(|error| download::bounded(error, &target))?;
@@ -214,9 +255,13 @@ impl Client {
 
     async fn update_timestamp(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
         const NAME: &str = "timestamp.json";
-        if let Some(stored) = self.store.read(NAME)? {
-            // What does not verify any more (rotated keys, a damaged file) is as good as absent.
-            let _ = trusted.take_timestamp(&stored);
+        // What does not verify any more (rotated keys, a damaged file) is as good as absent. An expired one still tells
+        // which versions were seen.
+        let stored = self.store.read(NAME, MAX_TIMESTAMP)?;
+        let stored = stored.map(|stored| trusted.take_timestamp(&stored));
+        if self.options.offline {
+            stored.unwrap_or_else(|| Err(ClientError::Offline(NAME.to_owned())))?;
+            return trusted.check_timestamp_expiry();
         }
         let url = self.metadata.metadata("timestamp", None);
         let bytes = self.metadata(NAME, &url, MAX_TIMESTAMP).await?;
@@ -228,81 +273,41 @@ impl Client {
         }
     }
 
-    async fn update_snapshot(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
+    /// Says the digest of the snapshot in use.
+    async fn update_snapshot(&self, trusted: &mut Trusted) -> Result<Digest, ClientError> {
         const NAME: &str = "snapshot.json";
-        let stored = self.store.read(NAME)?;
-        let current = stored.is_some_and(|stored| trusted.adopt_snapshot(&stored).unwrap_or(false));
-        if current {
-            return trusted.check_snapshot_expiry();
-        }
         let listed = trusted.snapshot_listing()?.clone();
+        if let Some(stored) = self.store.read(NAME, MAX_LISTED)?
+            && trusted.adopt_snapshot(&stored).unwrap_or(false)
+        {
+            trusted.check_snapshot_expiry()?;
+            return Ok(Digest::of(&stored));
+        }
         let bytes = self.versioned(trusted, "snapshot", &listed, MAX_SNAPSHOT).await?;
         trusted.take_snapshot(&bytes)?;
         trusted.check_snapshot_expiry()?;
-        self.store.write(NAME, &bytes)
+        self.store.write(NAME, &bytes)?;
+        Ok(Digest::of(&bytes))
     }
 
-    async fn search(&self, update: &mut Update, path: &str) -> Result<Option<TargetFile>, ClientError> {
-        let mut visited = HashSet::new();
-        let mut ahead = vec![("targets".to_owned(), "root".to_owned(), update.trusted.targets_keys()?)];
-        while let Some((role, parent, keys)) = ahead.pop() {
-            if !visited.insert(role.clone()) {
-                continue;
-            }
-            if visited.len() > MAX_DELEGATIONS {
-                tracing::warn!(client.target = path, "gave up after {MAX_DELEGATIONS} delegated roles");
-                return Ok(None);
-            }
-            let place = (role, parent);
-            let targets = match update.roles.get(&place) {
-                Some(targets) => targets.clone(),
-                None => {
-                    let targets = Arc::new(self.role(&update.trusted, &place.0, &keys).await?);
-                    update.roles.insert(place.clone(), targets.clone());
-                    targets
-                }
-            };
-            let role = place.0;
-            if let Some(listed) = targets.targets.get(path) {
-                let hashes = Hashes::parse(&listed.hashes).map_err(|error| {
-                    let why = format!("what `{role}` says of it cannot be checked: {error}");
-                    refused(path, Attack::ArbitrarySoftware, why)
-                })?;
-                return Ok(Some(TargetFile {
-                    path: path.to_owned(),
-                    length: listed.length,
-                    hashes,
-                    custom: listed.custom.clone(),
-                    role,
-                }));
-            }
-            let Some(delegations) = &targets.delegations else {
-                continue;
-            };
-            let next = delegation::roles_for(delegations, path)
-                .map_err(|error| refused(format!("{role}.json"), Attack::ArbitrarySoftware, error))?;
-            if next.last().is_some_and(|last| last.terminating) {
-                ahead.clear();
-            }
-            // The stack's top is asked first.
-            ahead.extend(next.into_iter().rev().map(|next| (next.name, role.clone(), next.keys)));
-        }
-        Ok(None)
+    /// The digest of the snapshot that the store holds now.
+    fn stored_snapshot(&self) -> Result<Option<Digest>, ClientError> {
+        Ok(self.store.read("snapshot.json", MAX_LISTED)?.map(Digest::of))
     }
 
-    /// `targets.json` or a delegated role: from the store where it is the version the snapshot lists, else fetched.
-    async fn role(&self, trusted: &Trusted, role: &str, keys: &Keys) -> Result<Targets, ClientError> {
-        let name = naming::stored(role);
-        if let Some(stored) = self.store.read(&name)?
-            && let Ok(targets) = trusted.targets(&stored, role, keys)
-        {
-            return Ok(targets);
+    /// Waits until no other process and no other client works in the store, but not longer than five answers may take.
+    async fn lock(&self) -> Result<Lock, ClientError> {
+        let deadline = Instant::now() + 5 * self.options.timeouts.total;
+        loop {
+            if let Some(lock) = self.store.try_lock()? {
+                return Ok(lock);
+            }
+            if Instant::now() >= deadline {
+                return Err(ClientError::Busy(self.store.folder().to_owned()));
+            }
+            // Nothing tells when a file lock is given back.
+            tokio::time::sleep(LOCK_POLL).await;
         }
-        let listed = trusted.targets_listing(role)?.clone();
-        let bytes = self.versioned(trusted, role, &listed, MAX_TARGETS).await?;
-        let targets = trusted.targets(&bytes, role, keys)?;
-        self.store.write(&name, &bytes)?;
-        Ok(targets)
     }
 
     /// Fetches a file that a snapshot or timestamp lists.
@@ -313,13 +318,21 @@ impl Client {
         listed: &MetaFile,
         limit: u64,
     ) -> Result<Bytes, ClientError> {
+        let name = format!("{role}.json");
+        let limit = listed.length.unwrap_or(limit);
+        if limit > MAX_LISTED {
+            let why = format!("{limit} bytes are listed, more than {MAX_LISTED}");
+            return Err(refused(name, Attack::EndlessData, why));
+        }
         let consistent = trusted.root().consistent_snapshot;
         let url = self.metadata.metadata(role, consistent.then_some(listed.version.get()));
-        self.metadata(&format!("{role}.json"), &url, listed.length.unwrap_or(limit))
-            .await
+        self.metadata(&name, &url, limit).await
     }
 
     async fn metadata(&self, name: &str, url: &str, limit: u64) -> Result<Bytes, ClientError> {
+        if self.options.offline {
+            return Err(ClientError::Offline(name.to_owned()));
+        }
         self.fetcher.bytes(url, limit).await.map_err(|error| match error {
             FetchError::TooLong { limit, .. } => refused(
                 name,

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::ClientError;
-use crate::target::UNSAFE;
+use crate::{digest::Digest, target::UNSAFE};
 
 /// The name under which a target is asked for when the repository has consistent snapshots.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -82,7 +82,18 @@ impl Base {
 
 /// The local file for a role's metadata.
 pub fn stored(role: &str) -> String {
-    format!("{}.json", utf8_percent_encode(role, SEGMENT))
+    file_name(role, ".json")
+}
+
+/// A file name for any text: percent-encoded; `+` and a digest where that is no name of its own or longer than a file
+/// system takes (255 bytes). Encoded text holds no `+`.
+pub fn file_name(text: &str, suffix: &str) -> String {
+    let name = format!("{}{suffix}", utf8_percent_encode(text, SEGMENT));
+    match &*name {
+        "" | "." | ".." => format!("+{}{suffix}", Digest::of(text)),
+        long if long.len() > 255 => format!("+{}{suffix}", Digest::of(text)),
+        _ => name,
+    }
 }
 
 /// Encodes a target path, which by the specification is a URL string already (TUF spec 4.5): an escape in it is sent as
@@ -161,6 +172,13 @@ mod tests {
             "http://h/metadata/1...%2Fa%20b%2F%C3%A9.json"
         );
         assert_eq!(stored("../../x"), "..%2F..%2Fx.json");
+        assert_eq!((stored(""), stored("..")), (".json".into(), "...json".into()));
+        assert_eq!(stored(&"x".repeat(250)).len(), 255);
+        for long in ["x".repeat(251), "é".repeat(60), "/".repeat(5_000)] {
+            assert_eq!(stored(&long), format!("+{}.json", Digest::of(&long)));
+        }
+        assert_eq!(file_name("a/b c", ""), "a%2Fb%20c");
+        assert_eq!(file_name("..", ""), format!("+{}", Digest::of("..")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The walk along the chain of roots (TUF spec 5.2, 5.3).
 
-use std::fs;
+use std::{fs::File, path::Path};
 
 use jiff::Timestamp;
 use tough::schema::RoleType;
@@ -8,6 +8,7 @@ use tough::schema::RoleType;
 use super::{
     Client, MAX_ROOT, Trust,
     error::{Attack, ClientError, refused},
+    store::bounded,
     trusted::{Trusted, rotated},
 };
 use crate::{
@@ -17,23 +18,38 @@ use crate::{
 
 /// Most roots that one update fetches.
 const MAX_STEPS: u64 = 256;
-/// What was trusted at the end of the last update.
+/// The newest root that was trusted.
 const LAST: &str = "root.json";
 
 impl Client {
+    /// Makes the root in a file the one that [`Trust::Stored`] begins with; nothing is fetched. Says its version.
+    ///
+    /// # Errors
+    /// It is no root, or not signed by its own keys. Whether it is expired shows when it is used: a newer one may follow.
+    pub async fn pin(&self, file: &Path) -> Result<u64, ClientError> {
+        let bytes = root_file(file)?;
+        let trusted = Trusted::start(&bytes, self.options.clock.now())?;
+        let version = trusted.root().version.get();
+        let _lock = self.lock().await?;
+        self.store.write(&history(version), &bytes)?;
+        self.store.write(LAST, &bytes)?;
+        Ok(version)
+    }
+
     /// Walks from the root the caller trusts to the newest one. Roots of earlier updates are read from the store, but
     /// each is verified again by its forerunner: trust always starts at [`Trust`].
     pub(super) async fn walk_roots(&self, now: Timestamp) -> Result<Trusted, ClientError> {
-        let mut newest = self.first_root().await?;
-        let mut trusted = Trusted::start(&newest, now)?;
+        let first = self.first_root().await?;
+        let mut trusted = Trusted::start(&first, now)?;
+        let mut last = self.last_root()?;
+        self.keep_root(&mut last, &trusted, &first)?;
         let mut steps = 0;
-        loop {
-            let version = trusted.root().version.get() + 1;
-            let kept = format!("roots/{version}.root.json");
-            if let Some(stored) = self.store.read(&kept)?
+        while let Some(version) = trusted.next_version() {
+            let kept = history(version);
+            if let Some(stored) = self.store.read(&kept, MAX_ROOT)?
                 && trusted.next_root(&stored).is_ok()
             {
-                newest = stored;
+                self.keep_root(&mut last, &trusted, &stored)?;
                 continue;
             }
             if steps == MAX_STEPS {
@@ -45,39 +61,56 @@ impl Client {
             };
             trusted.next_root(&bytes)?;
             self.store.write(&kept, &bytes)?;
-            newest = bytes;
+            self.keep_root(&mut last, &trusted, &bytes)?;
         }
 
-        if let Some(last) = self.last_root()? {
-            if trusted.root().version < last.version {
-                let why = format!(
-                    "the chain ends at version {}, but {} was trusted before (if this is another repository, remove `{}`)",
-                    trusted.root().version,
-                    last.version,
-                    self.store.folder().display(),
-                );
-                return Err(refused(LAST, Attack::Rollback, why));
+        if let Some(last) = last.filter(|last| trusted.root().version < last.version) {
+            let why = format!(
+                "the chain ends at version {}, but {} was trusted before (if this is another repository, remove `{}`)",
+                trusted.root().version,
+                last.version,
+                self.store.folder().display(),
+            );
+            return Err(refused(LAST, Attack::Rollback, why));
+        }
+        trusted.check_root_expiry()?;
+        Ok(trusted)
+    }
+
+    /// Keeps a root that is newer than what the store trusts (5.3.8): expired or not, what follows it is signed by it.
+    fn keep_root(&self, last: &mut Option<Root>, trusted: &Trusted, bytes: &[u8]) -> Result<(), ClientError> {
+        let root = trusted.root();
+        if let Some(last) = last {
+            if root.version <= last.version {
+                return Ok(());
             }
             // Recovery from a fast-forward attack (5.3.11). Before the new root is kept, so that a crash repeats it.
-            let rotated = |role| rotated(&last, trusted.root(), role);
+            let rotated = |role| rotated(last, root, role);
             if rotated(RoleType::Timestamp) || rotated(RoleType::Snapshot) {
                 self.store.remove("timestamp.json")?;
                 self.store.remove("snapshot.json")?;
             }
+        } else {
+            self.store_root(&history(root.version.get()), bytes)?;
         }
-        trusted.check_root_expiry()?;
-        self.store.write(LAST, &newest)?;
-        Ok(trusted)
+        self.store_root(LAST, bytes)?;
+        *last = Some(root.clone());
+        Ok(())
+    }
+
+    fn store_root(&self, name: &str, bytes: &[u8]) -> Result<(), ClientError> {
+        // Offline, a root file may be newer than a store that cannot be written.
+        match self.store.write(name, bytes) {
+            Err(_) if self.options.offline => Ok(()),
+            written => written,
+        }
     }
 
     async fn first_root(&self) -> Result<Vec<u8>, ClientError> {
         match &self.options.trust {
-            Trust::RootFile(path) => fs::read(path).map_err(|source| ClientError::Local {
-                path: path.clone(),
-                source,
-            }),
+            Trust::RootFile(path) => root_file(path),
             Trust::RootSha256(digest) => self.root_with(digest).await,
-            Trust::Stored => self.store.read(LAST)?.ok_or_else(|| {
+            Trust::Stored => self.store.read(LAST, MAX_ROOT)?.ok_or_else(|| {
                 let folder = self.store.folder().display();
                 ClientError::NoRoot(format!(
                     "`{folder}` holds none yet; give a root file or its sha256 once"
@@ -88,8 +121,9 @@ impl Client {
 
     /// The root with this digest, wherever it stands in the chain.
     async fn root_with(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
-        let anchor = format!("roots/{digest}.json");
-        if let Some(stored) = self.store.read(&anchor)?.filter(|stored| Digest::of(stored) == *digest) {
+        let anchor = format!("root_history/{digest}.json");
+        let stored = self.store.read(&anchor, MAX_ROOT)?;
+        if let Some(stored) = stored.filter(|stored| Digest::of(stored) == *digest) {
             return Ok(stored);
         }
         for version in 1..=MAX_STEPS {
@@ -101,14 +135,20 @@ impl Client {
                 return Ok(bytes);
             }
         }
-        let base = self.metadata.as_str();
+        let place = match self.options.offline {
+            true => self.store.folder().display().to_string(),
+            false => self.metadata.as_str().to_owned(),
+        };
         Err(ClientError::NoRoot(format!(
-            "no root below `{base}` has the sha256 {digest}"
+            "no root below `{place}` has the sha256 {digest}"
         )))
     }
 
-    /// A version of the root; `None` where the chain ends.
+    /// A version of the root; `None` where the chain ends, and always when offline.
     async fn fetch_root(&self, version: u64) -> Result<Option<Vec<u8>>, ClientError> {
+        if self.options.offline {
+            return Ok(None);
+        }
         let url = self.metadata.metadata("root", Some(version));
         match self.metadata(&format!("{version}.root.json"), &url, MAX_ROOT).await {
             Ok(bytes) => Ok(Some(bytes.into())),
@@ -119,7 +159,24 @@ impl Client {
 
     /// What the last update ended with. A file that cannot be read as a root is no obstacle: trust does not start here.
     fn last_root(&self) -> Result<Option<Root>, ClientError> {
-        let stored = self.store.read(LAST)?;
+        let stored = self.store.read(LAST, MAX_ROOT)?;
         Ok(stored.and_then(|bytes| Unverified::parse(&bytes).ok()?.self_signed_root().ok()))
     }
+}
+
+fn root_file(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let read = File::open(path).and_then(|file| bounded(file, MAX_ROOT));
+    let bytes = read.map_err(|source| ClientError::Local {
+        path: path.to_owned(),
+        source,
+    })?;
+    bytes.ok_or_else(|| {
+        let why = format!("it has more than {MAX_ROOT} bytes");
+        refused(path.display().to_string(), Attack::EndlessData, why)
+    })
+}
+
+/// Where a version of the root is kept, as python-tuf names it.
+fn history(version: u64) -> String {
+    format!("root_history/{version}.root.json")
 }

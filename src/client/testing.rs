@@ -363,6 +363,7 @@ impl Repo {
                 idle: Duration::from_secs(20),
                 ..Timeouts::default()
             },
+            offline: false,
         }
     }
 

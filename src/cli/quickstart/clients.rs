@@ -25,6 +25,7 @@ impl Trip {
             naming,
             clock: Arc::new(SystemClock),
             timeouts: Timeouts::default(),
+            offline: false,
         })
         .map_err(|error| error.to_string())
     }
