@@ -27,6 +27,17 @@ pub fn public(seed: usize) -> Value {
     json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}})
 }
 
+/// A `signed` object with these further fields.
+pub fn metadata(kind: &str, version: u64, rest: &Value) -> Value {
+    let mut signed = json!({
+        "_type": kind, "spec_version": "1.0.31", "version": version, "expires": "2099-01-01T00:00:00Z",
+    });
+    for (name, value) in rest.as_object().into_iter().flatten() {
+        signed[name] = value.clone();
+    }
+    signed
+}
+
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

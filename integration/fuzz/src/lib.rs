@@ -5,6 +5,7 @@ mod choices;
 mod config;
 mod delegation;
 pub mod forge;
+mod local_cache;
 mod metadata;
 mod naive_json;
 mod policy_prefix;
@@ -32,6 +33,11 @@ pub const TARGETS: &[Target] = &[
         name: "delegation",
         run: delegation::run,
         seeds: delegation::seeds,
+    },
+    Target {
+        name: "local_cache",
+        run: local_cache::run,
+        seeds: local_cache::seeds,
     },
     Target {
         name: "metadata",

@@ -12,7 +12,7 @@ use tufgate::{
 };
 
 use super::{
-    forge::{KEYS, id, keys, public, role, sign, signature},
+    forge::{KEYS, id, keys, metadata, public, role, sign, signature},
     naive_json,
 };
 
@@ -104,8 +104,8 @@ fn believe(place: usize, file: &[u8]) {
 /// The steps that would take such a file. Whatever comes of it, nothing panics.
 fn walk(client: &mut Trusted, place: usize, file: &[u8]) {
     let listing = |name: &str| json!({"meta": {name: {"version": 1}}});
-    let timestamp = sign(&signed("timestamp", listing("snapshot.json")), &[1]);
-    let snapshot = sign(&signed("snapshot", listing("targets.json")), &[2]);
+    let timestamp = sign(&metadata("timestamp", 1, &listing("snapshot.json")), &[1]);
+    let snapshot = sign(&metadata("snapshot", 1, &listing("targets.json")), &[2]);
     let timestamp = if place == 1 { file } else { &timestamp };
     let snapshot = if place == 2 { file } else { &snapshot };
     if client.take_timestamp(timestamp).is_err() {
@@ -157,41 +157,25 @@ fn plain(mut signed: Value) -> Value {
     signed
 }
 
-fn signed(kind: &str, rest: Value) -> Value {
-    let mut signed = Map::new();
-    signed.insert("_type".to_owned(), kind.into());
-    signed.insert("spec_version".to_owned(), "1.0.0".into());
-    signed.insert("version".to_owned(), 1.into());
-    signed.insert("expires".to_owned(), "2031-01-01T00:00:00Z".into());
-    if let Value::Object(rest) = rest {
-        signed.extend(rest);
-    }
-    signed.into()
-}
-
 fn root() -> Value {
     let roles: Map<_, _> = (0..4).map(|place| (KINDS[place].to_owned(), role(&[place], 1))).collect();
-    signed("root", json!({"consistent_snapshot": true, "keys": keys(&[0, 1, 2, 3]), "roles": roles}))
+    metadata("root", 1, &json!({"consistent_snapshot": true, "keys": keys(&[0, 1, 2, 3]), "roles": roles}))
 }
 
 fn timestamp() -> Value {
     let hashes = json!({"sha256": "00".repeat(32), "sha512": "11".repeat(64)});
-    signed(
-        "timestamp",
-        json!({"meta": {"snapshot.json": {"version": 1, "length": 9, "hashes": hashes}}}),
+    metadata("timestamp", 1, &json!({"meta": {"snapshot.json": {"version": 1, "length": 9, "hashes": hashes}}}),
     )
 }
 
 fn snapshot() -> Value {
-    signed(
-        "snapshot",
-        json!({"meta": {"targets.json": {"version": 1}, "role.json": {"version": 7, "length": 1, "x": null}}}),
+    metadata("snapshot", 1, &json!({"meta": {"targets.json": {"version": 1}, "role.json": {"version": 7, "length": 1, "x": null}}}),
     )
 }
 
 fn targets() -> Value {
     let file = json!({"length": 3, "hashes": {"sha256": "00".repeat(32)}, "custom": {"é": [-1, {"x": "\n"}]}});
-    signed("targets", json!({"targets": {"a/b c.txt": file}, "x-note": "kept"}))
+    metadata("targets", 1, &json!({"targets": {"a/b c.txt": file}, "x-note": "kept"}))
 }
 
 fn delegator() -> Value {
@@ -203,5 +187,5 @@ fn delegator() -> Value {
         {"name": "one", "keyids": [id(KEYS - 1), "opaque"], "threshold": 1, "terminating": false, "paths": ["a/*"]},
         {"name": "two", "keyids": ["again"], "threshold": 1, "terminating": true, "path_hash_prefixes": ["", "0f"]},
     ]);
-    signed("targets", json!({"targets": {}, "delegations": {"keys": listed, "roles": roles}}))
+    metadata("targets", 1, &json!({"targets": {}, "delegations": {"keys": listed, "roles": roles}}))
 }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    fuzz::forge::{id, keys, role, sha256, sign},
+    fuzz::forge::{id, keys, metadata, role, sha256, sign},
     hostile_origin,
     support::{
         gate::binary,
@@ -58,17 +58,6 @@ pub struct Ended {
     pub said: String,
 }
 
-/// The middle of any metadata.
-pub fn signed(kind: &str, version: u64, rest: &Value) -> Value {
-    let mut signed = json!({
-        "_type": kind, "spec_version": "1.0.31", "version": version, "expires": "2099-01-01T00:00:00Z",
-    });
-    for (name, value) in rest.as_object().unwrap() {
-        signed[name] = value.clone();
-    }
-    signed
-}
-
 /// A delegation of everything to one role.
 pub fn delegate(name: &str) -> Value {
     json!({"name": name, "keyids": [id(TEAM)], "threshold": 1, "terminating": false, "paths": ["*", "*/*"]})
@@ -94,7 +83,7 @@ impl Repository {
             "root": online(ROOT), "timestamp": online(TIMESTAMP), "snapshot": online(SNAPSHOT), "targets": online(TARGETS),
         });
         let keys = keys(&[ROOT, TIMESTAMP, SNAPSHOT, TARGETS]);
-        let root = signed("root", 1, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+        let root = metadata("root", 1, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
         let root = sign(&root, &[ROOT]);
         fs::write(repository.root(), &root).unwrap();
         repository.put("1.root.json", root);
@@ -135,7 +124,7 @@ impl Repository {
         if let Some(delegations) = &self.delegations {
             rest["delegations"] = delegations.clone();
         }
-        let targets = signed("targets", self.next(), &rest);
+        let targets = metadata("targets", self.next(), &rest);
         self.publish_targets(sign(&targets, &[TARGETS]));
     }
 
@@ -145,10 +134,10 @@ impl Repository {
         let mut meta = json!({"targets.json": {"version": version}});
         for (name, rest) in &self.roles {
             meta[format!("{name}.json")] = json!({"version": version});
-            self.put(&file(name, version), sign(&signed("targets", version, rest), &[TEAM]));
+            self.put(&file(name, version), sign(&metadata("targets", version, rest), &[TEAM]));
         }
         self.put(&file("targets", version), targets);
-        let snapshot = signed("snapshot", version, &json!({"meta": meta}));
+        let snapshot = metadata("snapshot", version, &json!({"meta": meta}));
         self.publish_snapshot(sign(&snapshot, &[SNAPSHOT]));
     }
 
@@ -156,7 +145,7 @@ impl Repository {
     pub fn publish_snapshot(&mut self, snapshot: Vec<u8>) {
         let version = self.next();
         self.put(&file("snapshot", version), snapshot);
-        let timestamp = signed("timestamp", version, &json!({"meta": {"snapshot.json": {"version": version}}}));
+        let timestamp = metadata("timestamp", version, &json!({"meta": {"snapshot.json": {"version": version}}}));
         self.publish_timestamp(sign(&timestamp, &[TIMESTAMP]));
     }
 
