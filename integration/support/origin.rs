@@ -353,7 +353,9 @@ async fn gigabyte(stream: &mut Stream, framing: Framing) -> Next {
         Framing::Chunked => "Transfer-Encoding: chunked".to_owned(),
         Framing::Close | Framing::Old => "Connection: close".to_owned(),
     };
-    stream.write_all(format!("HTTP/1.1 200 Told\r\n{told}\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("HTTP/1.1 200 Told\r\n{told}\r\n\r\n").as_bytes())
+        .await?;
     let piece = [b' '; 1 << 16];
     for _ in 0..LENGTH / piece.len() {
         write_body(stream, &piece, framing).await?;
@@ -362,7 +364,9 @@ async fn gigabyte(stream: &mut Stream, framing: Framing) -> Next {
 }
 
 async fn drip(stream: &mut Stream, wait: Duration) -> Next {
-    stream.write_all(b"HTTP/1.1 200 Told\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    stream
+        .write_all(b"HTTP/1.1 200 Told\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await?;
     loop {
         tokio::time::sleep(wait).await;
         write_body(stream, b" ", Framing::Chunked).await?;

@@ -28,5 +28,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         include_str!("../../../config/npm.toml"),
         include_str!("../../../config/pypi.toml"),
     ];
-    examples.map(|text| text.replace("authorization_", "x_").into_bytes()).into()
+    examples
+        .map(|text| text.replace("authorization_", "x_").into_bytes())
+        .into()
 }

@@ -85,7 +85,9 @@ fn roles(choices: &mut Choices<'_>, path: &str) -> (Value, Expected) {
                 })
                 .collect();
             role["path_hash_prefixes"] = json!(prefixes);
-            prefixes.iter().any(|prefix| sha256(path.as_bytes()).starts_with(prefix))
+            prefixes
+                .iter()
+                .any(|prefix| sha256(path.as_bytes()).starts_with(prefix))
         } else {
             let patterns: Vec<_> = (0..patterns).map(|_| choices.text(6, ALPHABET)).collect();
             role["paths"] = json!(patterns);

@@ -102,5 +102,7 @@ pub fn sign(signed: &Value, by: &[usize]) -> Vec<u8> {
 
 /// Signatures around `signed`.
 pub fn envelope(signed: &Value, signatures: &Value) -> Vec<u8> {
-    json!({"signed": signed, "signatures": signatures}).to_string().into_bytes()
+    json!({"signed": signed, "signatures": signatures})
+        .to_string()
+        .into_bytes()
 }

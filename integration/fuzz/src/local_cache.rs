@@ -88,9 +88,8 @@ const FOUND: [Found; 10] = [
     Found::Folder,
 ];
 
-/// The repository, and where it is served.
+/// Where the repository is served.
 struct Served {
-    files: BTreeMap<String, Vec<u8>>,
     url: String,
     requests: Arc<AtomicUsize>,
 }
@@ -108,23 +107,26 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let requests = Arc::new(AtomicUsize::new(0));
-    let (answers, counted) = (files.clone(), Arc::clone(&requests));
+    let counted = Arc::clone(&requests);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = BufReader::new(stream);
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|read| read > 0) {}
             counted.fetch_add(1, Ordering::SeqCst);
-            let (status, body) = match head.split(' ').nth(1).and_then(|path| answers.get(path)) {
+            let (status, body) = match head.split(' ').nth(1).and_then(|path| files.get(path)) {
                 Some(body) => (200, &body[..]),
                 None => (404, &[][..]),
             };
-            let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             // The client may have gone.
             let _ = stream.get_mut().write_all(&[head.as_bytes(), body].concat());
         }
     });
-    Served { files, url, requests }
+    Served { url, requests }
 });
 
 /// Tries one.
@@ -140,7 +142,13 @@ pub fn run(input: &[u8]) {
         let found = choices.one(&FOUND);
         (name, found, put(&store.join(name), name, found, choices))
     });
-    let found = |wanted: &str| stands.iter().find(|(name, ..)| *name == wanted).map(|(_, found, _)| *found).unwrap();
+    let found = |wanted: &str| {
+        stands
+            .iter()
+            .find(|(name, ..)| *name == wanted)
+            .map(|(_, found, _)| *found)
+            .unwrap()
+    };
 
     // Offline it believes at most what is there and good.
     let asked = SERVED.requests.load(Ordering::SeqCst);
@@ -152,7 +160,11 @@ pub fn run(input: &[u8]) {
         };
         assert_eq!(snapshot, good, "{stands:?}");
     }
-    assert_eq!(SERVED.requests.load(Ordering::SeqCst), asked, "{stands:?}: offline, a server was asked");
+    assert_eq!(
+        SERVED.requests.load(Ordering::SeqCst),
+        asked,
+        "{stands:?}: offline, a server was asked"
+    );
 
     let online = update(scratch.path(), false);
     let ahead = |name: &str| found(name) == Found::Newer;
@@ -165,7 +177,11 @@ pub fn run(input: &[u8]) {
     });
     match &online {
         Ok((root, snapshot)) => {
-            let newest = if ahead("root_history/4.root.json") { ROOT + 1 } else { ROOT };
+            let newest = if ahead("root_history/4.root.json") {
+                ROOT + 1
+            } else {
+                ROOT
+            };
             assert_eq!((*root, *snapshot), (newest, CURRENT), "{stands:?}");
             let again = update(scratch.path(), true).unwrap_or_else(|error| panic!("{error}: {stands:?}"));
             assert_eq!(again, (newest, CURRENT), "{stands:?}");
@@ -177,13 +193,19 @@ pub fn run(input: &[u8]) {
         let after = fs::read(store.join(name)).ok();
         let kept = after.is_none() || after == *before;
         let current = after.as_deref() == Some(&right(name)[..]) || name.ends_with("root.json");
-        assert!(kept || current, "{name} is neither what it was nor what it should be: {stands:?}");
+        assert!(
+            kept || current,
+            "{name} is neither what it was nor what it should be: {stands:?}"
+        );
         // What was seen is not forgotten, but where the key changed that had signed it.
         if *found == Found::Newer && *name == "timestamp.json" && self::rotated(&stands) {
             assert!(kept && after.is_some(), "{name} was forgotten: {stands:?}");
         }
     }
-    let mut outside: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut outside: Vec<_> = fs::read_dir(scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     outside.sort();
     assert_eq!(outside, ["canary", "root.json", "store"]);
     assert_eq!(fs::read(scratch.path().join("canary")).unwrap(), b"untouched");
@@ -218,15 +240,24 @@ fn memory() -> &'static Path {
     static PLACE: LazyLock<&Path> = LazyLock::new(|| {
         let shared = Path::new("/dev/shm");
         let usable = tempfile::tempdir_in(shared).is_ok();
-        if usable { shared } else { Box::leak(std::env::temp_dir().into_boxed_path()) }
+        if usable {
+            shared
+        } else {
+            Box::leak(std::env::temp_dir().into_boxed_path())
+        }
     });
     &PLACE
 }
 
 /// One update with a look-up; versions of root and snapshot.
 fn update(scratch: &Path, offline: bool) -> Result<(u64, u64), ClientError> {
-    static RUNTIME: LazyLock<tokio::runtime::Runtime> =
-        LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    });
     let trust = Trust::RootFile(scratch.join("root.json"));
     let mut options = ClientOptions::new(&SERVED.url, &SERVED.url, trust, scratch.join("store"));
     options.clock = Arc::new(ManualClock::at(NOW.parse().unwrap()));
@@ -304,7 +335,11 @@ fn file(name: &str, version: u64, expired: bool) -> Vec<u8> {
         signed["expires"] = "2020-01-01T00:00:00Z".into();
     }
     // What is older was signed before the key changed.
-    let key = if key == TIMESTAMP && version < CURRENT { OLD_TIMESTAMP } else { key };
+    let key = if key == TIMESTAMP && version < CURRENT {
+        OLD_TIMESTAMP
+    } else {
+        key
+    };
     sign(&signed, &[key])
 }
 
@@ -329,7 +364,11 @@ fn root(version: u64, expired: bool) -> Vec<u8> {
         "targets": role(&[TARGETS], 1),
     });
     let keys = keys(&[0, timestamp, SNAPSHOT, TARGETS]);
-    let mut signed = metadata("root", version, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+    let mut signed = metadata(
+        "root",
+        version,
+        &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}),
+    );
     if expired {
         signed["expires"] = "2020-01-01T00:00:00Z".into();
     }
@@ -339,7 +378,10 @@ fn root(version: u64, expired: bool) -> Vec<u8> {
 fn content(name: &str, version: u64) -> (Value, usize) {
     let listed = |name: &str, version: u64| json!({"meta": {name: {"version": version}}});
     match name {
-        "timestamp.json" => (metadata("timestamp", version, &listed("snapshot.json", version)), TIMESTAMP),
+        "timestamp.json" => (
+            metadata("timestamp", version, &listed("snapshot.json", version)),
+            TIMESTAMP,
+        ),
         "snapshot.json" => {
             let mut all = listed("targets.json", version);
             all["meta"]["team.json"] = json!({"version": version});
@@ -347,15 +389,25 @@ fn content(name: &str, version: u64) -> (Value, usize) {
         }
         "targets.json" => {
             let mut team = role(&[TEAM], 1);
-            for (field, value) in [("name", json!("team")), ("terminating", true.into()), ("paths", json!(["team/*"]))] {
+            for (field, value) in [
+                ("name", json!("team")),
+                ("terminating", true.into()),
+                ("paths", json!(["team/*"])),
+            ] {
                 team[field] = value;
             }
             let delegations = json!({"keys": keys(&[TEAM]), "roles": [team]});
-            (metadata("targets", version, &json!({"targets": {}, "delegations": delegations})), TARGETS)
+            (
+                metadata("targets", version, &json!({"targets": {}, "delegations": delegations})),
+                TARGETS,
+            )
         }
         _ => {
             let listed = json!({"length": version, "hashes": {"sha256": sha256(&version.to_be_bytes())}});
-            (metadata("targets", version, &json!({"targets": {"team/file": listed}})), TEAM)
+            (
+                metadata("targets", version, &json!({"targets": {"team/file": listed}})),
+                TEAM,
+            )
         }
     }
 }

@@ -23,7 +23,9 @@ const NOW: &str = "2030-01-01T00:00:00Z";
 
 /// Tries one: its first byte says which kind, the others are the file, or with the highest bit what is to be signed.
 pub fn run(input: &[u8]) {
-    let Some((kind, text)) = input.split_first() else { return };
+    let Some((kind, text)) = input.split_first() else {
+        return;
+    };
     let value = naive_json::parse(text);
     match (json::parse(text), &value) {
         (Ok(found), Some(value)) => assert_eq!(&found, value),
@@ -45,7 +47,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let all = [root(), timestamp(), snapshot(), targets(), delegator()];
     let mut seeds = Vec::new();
     for signed in all {
-        let place = KINDS.iter().position(|kind| signed["_type"] == *kind).unwrap_or_default();
+        let place = KINDS
+            .iter()
+            .position(|kind| signed["_type"] == *kind)
+            .unwrap_or_default();
         seeds.push([&[place as u8][..], &sign(&signed, &[place])].concat());
         seeds.push([&[0x80 | place as u8][..], signed.to_string().as_bytes()].concat());
     }
@@ -77,9 +82,15 @@ fn believe(place: usize, file: &[u8]) {
 
     let said = match place {
         0 => unverified.verify::<Root>(&keys, "root").map(|root| again(&root)),
-        1 => unverified.verify::<Listing>(&keys, "timestamp").map(|listing| again(&listing)),
-        2 => unverified.verify::<Listing>(&keys, "snapshot").map(|listing| again(&listing)),
-        _ => unverified.verify::<Targets>(&keys, "targets").map(|targets| again(&targets)),
+        1 => unverified
+            .verify::<Listing>(&keys, "timestamp")
+            .map(|listing| again(&listing)),
+        2 => unverified
+            .verify::<Listing>(&keys, "snapshot")
+            .map(|listing| again(&listing)),
+        _ => unverified
+            .verify::<Targets>(&keys, "targets")
+            .map(|targets| again(&targets)),
     };
     if let Ok(mut said) = said {
         assert_eq!(signed["_type"], KINDS[place]);
@@ -139,7 +150,11 @@ fn plain(mut signed: Value) -> Value {
         *expires = instant.to_string().into();
     }
     let optional = ["consistent_snapshot", "delegations", "length", "hashes", "custom"];
-    let optional = [&optional[..], &["roles", "succinct_roles", "paths", "path_hash_prefixes"]].concat();
+    let optional = [
+        &optional[..],
+        &["roles", "succinct_roles", "paths", "path_hash_prefixes"],
+    ]
+    .concat();
     fn prune(value: &mut Value, optional: &[&str]) {
         match value {
             Value::Object(fields) => {
@@ -158,18 +173,30 @@ fn plain(mut signed: Value) -> Value {
 }
 
 fn root() -> Value {
-    let roles: Map<_, _> = (0..4).map(|place| (KINDS[place].to_owned(), role(&[place], 1))).collect();
-    metadata("root", 1, &json!({"consistent_snapshot": true, "keys": keys(&[0, 1, 2, 3]), "roles": roles}))
+    let roles: Map<_, _> = (0..4)
+        .map(|place| (KINDS[place].to_owned(), role(&[place], 1)))
+        .collect();
+    metadata(
+        "root",
+        1,
+        &json!({"consistent_snapshot": true, "keys": keys(&[0, 1, 2, 3]), "roles": roles}),
+    )
 }
 
 fn timestamp() -> Value {
     let hashes = json!({"sha256": "00".repeat(32), "sha512": "11".repeat(64)});
-    metadata("timestamp", 1, &json!({"meta": {"snapshot.json": {"version": 1, "length": 9, "hashes": hashes}}}),
+    metadata(
+        "timestamp",
+        1,
+        &json!({"meta": {"snapshot.json": {"version": 1, "length": 9, "hashes": hashes}}}),
     )
 }
 
 fn snapshot() -> Value {
-    metadata("snapshot", 1, &json!({"meta": {"targets.json": {"version": 1}, "role.json": {"version": 7, "length": 1, "x": null}}}),
+    metadata(
+        "snapshot",
+        1,
+        &json!({"meta": {"targets.json": {"version": 1}, "role.json": {"version": 7, "length": 1, "x": null}}}),
     )
 }
 
@@ -187,5 +214,9 @@ fn delegator() -> Value {
         {"name": "one", "keyids": [id(KEYS - 1), "opaque"], "threshold": 1, "terminating": false, "paths": ["a/*"]},
         {"name": "two", "keyids": ["again"], "threshold": 1, "terminating": true, "path_hash_prefixes": ["", "0f"]},
     ]);
-    metadata("targets", 1, &json!({"targets": {}, "delegations": {"keys": listed, "roles": roles}}))
+    metadata(
+        "targets",
+        1,
+        &json!({"targets": {}, "delegations": {"keys": listed, "roles": roles}}),
+    )
 }

@@ -135,7 +135,9 @@ fn escape(rest: &mut &str) -> Option<char> {
 
 /// Four hex digits.
 fn unit(rest: &mut &str) -> Option<u32> {
-    let digits = rest.get(..4).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    let digits = rest
+        .get(..4)
+        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     *rest = &rest[4..];
     u32::from_str_radix(digits, 16).ok()
 }

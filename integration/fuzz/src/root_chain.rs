@@ -147,7 +147,10 @@ fn root(choices: &mut Choices<'_>, due: u64) -> (Made, Vec<u8>) {
         let good = signature(&signed, key);
         let made = match choices.below(16) {
             8 => vec![(format!("key-{key}"), good, Some(key))],
-            9 => vec![(id(key), good.clone(), Some(key)), (format!("key-{key}"), good, Some(key))],
+            9 => vec![
+                (id(key), good.clone(), Some(key)),
+                (format!("key-{key}"), good, Some(key)),
+            ],
             10 => vec![("shared".to_owned(), good, Some(key))],
             11 => vec![(format!("é\"{key}"), good, Some(key))],
             12 => vec![(id(key), signature(&json!({"another": "file"}), key), None)],

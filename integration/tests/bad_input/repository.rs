@@ -83,7 +83,11 @@ impl Repository {
             "root": online(ROOT), "timestamp": online(TIMESTAMP), "snapshot": online(SNAPSHOT), "targets": online(TARGETS),
         });
         let keys = keys(&[ROOT, TIMESTAMP, SNAPSHOT, TARGETS]);
-        let root = metadata("root", 1, &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}));
+        let root = metadata(
+            "root",
+            1,
+            &json!({"consistent_snapshot": true, "keys": keys, "roles": roles}),
+        );
         let root = sign(&root, &[ROOT]);
         fs::write(repository.root(), &root).unwrap();
         repository.put("1.root.json", root);
@@ -145,7 +149,11 @@ impl Repository {
     pub fn publish_snapshot(&mut self, snapshot: Vec<u8>) {
         let version = self.next();
         self.put(&file("snapshot", version), snapshot);
-        let timestamp = metadata("timestamp", version, &json!({"meta": {"snapshot.json": {"version": version}}}));
+        let timestamp = metadata(
+            "timestamp",
+            version,
+            &json!({"meta": {"snapshot.json": {"version": version}}}),
+        );
         self.publish_timestamp(sign(&timestamp, &[TIMESTAMP]));
     }
 
@@ -172,7 +180,17 @@ impl Repository {
         let base = self.origin.url();
         let store = self.store.to_str().unwrap();
         let root = self.root();
-        self.tufgate(&["get", "--url", &base, "--root", root.to_str().unwrap(), "--store", store, "--", target])
+        self.tufgate(&[
+            "get",
+            "--url",
+            &base,
+            "--root",
+            root.to_str().unwrap(),
+            "--store",
+            store,
+            "--",
+            target,
+        ])
     }
 
     /// The binary, in `downloads`. It never takes more memory than a client needs.
