@@ -212,6 +212,10 @@ pub mod seams {
 /// What this package's tests and fuzz targets look into; no part of the surface, and may change at any time.
 #[doc(hidden)]
 pub mod internals {
+    /// The TUF client's parts.
+    pub mod client {
+        pub use crate::client::*;
+    }
     /// Time.
     pub mod clock {
         pub use crate::clock::*;
@@ -227,6 +231,10 @@ pub mod internals {
     /// SHA-256.
     pub mod digest {
         pub use crate::digest::*;
+    }
+    /// Live repositories, looked into.
+    pub mod inspect {
+        pub use crate::inspect::*;
     }
     /// Signing keys.
     pub mod keys {

@@ -74,7 +74,7 @@ pub struct Gate {
     child: Option<Child>,
 }
 
-/// The binary under test.
+/// The binary under test: cargo's own, or the one that `integration/run --release` built.
 pub fn binary() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_tufgate").or(option_env!("CARGO_BIN_EXE_embed"));
     let given = std::env::var_os("TUFGATE_BIN").map(PathBuf::from);

@@ -9,7 +9,7 @@ use std::{
 
 use ed25519_dalek::{Signer as _, SigningKey, pkcs8::DecodePrivateKey as _};
 use serde_json::{Map, Value, json};
-use tufgate::{digest::Digest, tuf::canonical};
+use tufgate::internals::{digest::Digest, tuf::canonical};
 
 use super::{
     gate::Gate,

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tufgate::client::{Client, ClientOptions, Timeouts, Trust};
+use tufgate::internals::client::{Client, ClientOptions, Timeouts, Trust};
 
 use super::{clients, scenario::Step};
 

@@ -4,12 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
 mod attack;
 mod audit;
+mod bad_input;
 mod canonical;
 mod crash;
 mod drift;
 mod fetch;
+mod fuzzed;
 mod get;
 mod hostile;
 mod matrix;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, process::Output};
 
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
-use tufgate::{digest::Digest, inspect::Code, tuf::canonical};
+use tufgate::internals::{digest::Digest, inspect::Code, tuf::canonical};
 
 use crate::support::{
     gate::{Gate, Setup, tufgate},

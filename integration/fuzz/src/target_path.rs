@@ -1,14 +1,12 @@
 //! Request targets: nothing panics, and what is accepted keeps its meaning wherever a client takes it.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use tufgate::internals::{
     digest::Digest,
     target::{Name, TargetPath, name_of, name_of_bytes, split_target},
 };
 use url::Url;
 
-fuzz_target!(|target: &[u8]| {
+/// Tries one.
+pub fn run(target: &[u8]) {
     let Some((raw, _)) = split_target(target) else { return };
     let path = match name_of_bytes(raw) {
         Name::Canonical(path) => path,
@@ -36,4 +34,13 @@ fuzz_target!(|target: &[u8]| {
         };
         assert!(readings.contains(&(path.clone(), digest)), "{name}");
     }
-});
+}
+
+/// The names of `fixtures/names.jsonl`.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let names = include_str!("../../../fixtures/names.jsonl").lines();
+    names
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|case| Some(case.get("raw")?.as_str()?.as_bytes().to_vec()))
+        .collect()
+}
