@@ -29,7 +29,7 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
-pub use self::finding::{Checked, Code, Finding, Report, Severity};
+pub use self::finding::{Code, Finding, Report, Severity};
 use self::{cut::Cut, walk::Walk};
 
 /// What is audited.

@@ -60,7 +60,7 @@ pub use self::{
     place::Place,
 };
 use self::{
-    download::Source, error::refused, mirrors::Mirrors, naming::Base, search::Update, store::Store, trusted::Trusted,
+    download::Source, error::refused, mirrors::Mirrors, naming::Base, search::Update, store::Store,
 };
 use crate::{
     clock::{Clock, SystemClock},
