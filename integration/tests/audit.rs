@@ -23,7 +23,9 @@ fn furnished(nginx: &Nginx) -> Gate {
 }
 
 fn audit(gate: &Gate) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr, .. } = gate.command(&["audit"]);
+    let Output {
+        status, stdout, stderr, ..
+    } = gate.command(&["audit"]);
     let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (status.code(), text)
 }
@@ -109,10 +111,22 @@ fn a_changed_row_is_65_and_named() {
     let ledger = gate.dir.join("ledger.db");
     let whole = fs::read(&ledger).unwrap();
     for (sql, code, named) in [
-        ("UPDATE target SET length = length + 1 WHERE path = 'dir/b'", "row", "dir/b"),
+        (
+            "UPDATE target SET length = length + 1 WHERE path = 'dir/b'",
+            "row",
+            "dir/b",
+        ),
         ("UPDATE target SET state = 'live' WHERE path = 'gone'", "row", "gone"),
-        ("UPDATE role SET published = 1 WHERE name = 'snapshot'", "row", "snapshot"),
-        ("UPDATE audit SET who = 'somebody' WHERE number = 2", "audit-chain", "line 2"),
+        (
+            "UPDATE role SET published = 1 WHERE name = 'snapshot'",
+            "row",
+            "snapshot",
+        ),
+        (
+            "UPDATE audit SET who = 'somebody' WHERE number = 2",
+            "audit-chain",
+            "line 2",
+        ),
         ("DELETE FROM audit WHERE number = 1", "audit-chain", "line 2"),
         ("DELETE FROM target WHERE path = 'a'", "bin-differs", "target a"),
         ("DELETE FROM target WHERE path = 'gone'", "tombstone", "gone"),
@@ -123,7 +137,9 @@ fn a_changed_row_is_65_and_named() {
         assert_eq!(audit(&gate).0, Some(65), "{sql}");
         let found = findings(&gate);
         let found = found.iter().any(|finding| {
-            finding["severity"] == "error" && finding["code"] == code && finding["where"].as_str().unwrap().contains(named)
+            finding["severity"] == "error"
+                && finding["code"] == code
+                && finding["where"].as_str().unwrap().contains(named)
         });
         assert!(found, "{sql}: {:?}", findings(&gate));
         for beside in ["ledger.db-wal", "ledger.db-shm"] {
@@ -157,7 +173,10 @@ fn what_cannot_be_audited_says_why() {
     assert_eq!(audit(&gate).0, Some(0), "nothing was published yet");
     fs::remove_file(gate.dir.join("ledger.db")).unwrap();
     let (code, said) = audit(&gate);
-    assert!(code == Some(64) && said.contains("ledger.db") && said.contains("hint:"), "{said}");
+    assert!(
+        code == Some(64) && said.contains("ledger.db") && said.contains("hint:"),
+        "{said}"
+    );
     fs::write(gate.dir.join("ledger.db"), "no ledger").unwrap();
     let (code, said) = audit(&gate);
     assert!(code == Some(65) && said.contains("error[ledger]"), "{said}");

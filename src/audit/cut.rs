@@ -1,12 +1,12 @@
 //! Ledger and depot at one moment.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use bytes::Bytes;
 
 use crate::{
     depot::{DepotError, Stored, TIMESTAMP},
-    ledger::Survey,
+    ledger::{LedgerError, Survey},
     tuf::layout,
 };
 
@@ -56,7 +56,7 @@ impl Cut {
         let ledger = match subject.ledger {
             Ok(ledger) => ledger,
             Err(error) => {
-                report.error(Code::Ledger, place, error);
+                unreadable(report, place, error);
                 return Ok(());
             }
         };
@@ -64,7 +64,7 @@ impl Cut {
             let survey = match ledger.survey().await {
                 Ok(survey) => survey,
                 Err(error) => {
-                    report.error(Code::Ledger, place, error);
+                    unreadable(report, place, &error);
                     return Ok(());
                 }
             };
@@ -81,5 +81,13 @@ impl Cut {
             "publications followed each other too fast; the ledger was not checked",
         );
         Ok(())
+    }
+}
+
+/// Damage is one thing, a file that this user may not open another.
+pub(super) fn unreadable(report: &mut Report, place: impl Display, error: &LedgerError) {
+    match error {
+        LedgerError::Damaged { .. } | LedgerError::Newer { .. } => report.error(Code::Ledger, place, error),
+        _ => report.warning(Code::Unreadable, place, error),
     }
 }

@@ -34,8 +34,8 @@ pub(super) fn check(config: &Config, now: Timestamp, report: &mut Report) {
     look.socket(&config.signer.socket);
     look.spool(&config.gate.spool);
     for place in [&config.file, &config.ledger, &config.depot, &config.signer.socket] {
-        if let Some(folder) = place.parent().filter(|folder| *folder != Path::new("")) {
-            look.shared(folder, "who may write it may put other files in their places");
+        if let Some(folder) = place.parent() {
+            look.shared(or_here(folder), "who may write it may put other files in their places");
         }
     }
     report_once(report);

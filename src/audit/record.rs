@@ -19,6 +19,7 @@ use crate::{
 use super::{
     Code, Report, Subject,
     bins::{self, Stands},
+    cut,
     tombstones::Tombstones,
     walk::Listed,
 };
@@ -46,8 +47,7 @@ pub(super) async fn compare(subject: Subject<'_>, survey: Survey, listed: Option
         bins: Bins::of(listed),
     };
     if let Err(error) = record.walk(survey).await {
-        let place = subject.config.ledger.display();
-        record.report.error(Code::Ledger, place, error);
+        cut::unreadable(record.report, subject.config.ledger.display(), &error);
         return;
     }
     record.waiting();
@@ -301,11 +301,11 @@ impl Record<'_> {
                 self.report.error(Code::LedgerBehind, place, message);
             } else if version > published {
                 unrecorded.push(name);
-            } else if version > 0
-                && listed.expires.contains_key(name)
-                && listed.expires.get(name) != row.expires.as_ref()
+            } else if let (Some(end), Some(told)) = (listed.expires.get(name), row.expires)
+                && told > *end
             {
-                let message = format!("version {version} does not expire when the row says");
+                // An earlier date stands there after the signer caught up with a publication it had not recorded.
+                let message = format!("version {version} expires before the row says");
                 self.report.error(Code::Role, place, message);
             }
         }
@@ -330,12 +330,14 @@ impl Record<'_> {
             self.report.error(Code::Lease, place, message);
         }
         let place = format!("{}: publication", self.subject.config.ledger.display());
-        if let Some(listed) = self.listed
-            && (last.snapshot, last.timestamp) != (listed.snapshot, listed.timestamp)
-        {
+        if let Some(listed) = self.listed {
             let depot = format!("snapshot {}, timestamp {}", listed.snapshot, listed.timestamp);
             let message = format!("the last one is {}, the depot has {depot}", last.versions());
-            self.report.error(Code::Publication, &place, message);
+            if last.snapshot > listed.snapshot || last.timestamp > listed.timestamp {
+                self.report.error(Code::Publication, &place, message);
+            } else if depot != last.versions() {
+                self.report.note(Code::Publication, &place, message);
+            }
         }
         // Ledgers of earlier releases have no such lines until they publish again.
         if let Some(said) = self

@@ -97,7 +97,12 @@ impl<'a> Walk<'a> {
         Walked {
             root,
             listed,
-            known: self.ever.keys().cloned().collect(),
+            // Those that every gate has are known even when the root cannot be read.
+            known: ["root", "snapshot", "targets", "bins"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(self.ever.keys().cloned())
+                .collect(),
         }
     }
 
@@ -141,6 +146,8 @@ impl<'a> Walk<'a> {
                 if let Some(signers) = Signers::of_root(&file.signed, role) {
                     self.ever.entry(role.to_owned()).or_default().join(&signers);
                     self.force.insert(role.to_owned(), signers);
+                } else {
+                    self.error(Code::RootChain, &name, format!("it lists no keys for `{role}`"));
                 }
             }
             newest = Some((*version, file.signed));
@@ -274,8 +281,9 @@ impl<'a> Walk<'a> {
         }
         let file = self.form(name, role, bytes)?;
         self.identity(&file, name, role, version.unwrap_or(file.version()));
-        let signers = self.ever.get(role).cloned().unwrap_or_default();
-        let mut judged = signers.made_all(&file);
+        // Where nobody is known to sign it, the file that should say so was reported already.
+        let signers = self.ever.get(role);
+        let mut judged = signers.map_or(Ok(()), |signers| signers.made_all(&file));
         if let (Ok(()), Some(_), Some(signers)) = (&judged, pins, self.force.get(role)) {
             judged = signers.made_enough(&file);
         }

@@ -58,6 +58,7 @@ pub(super) fn look(path: &Path, place: &str) -> Result<(), LedgerError> {
 pub(super) fn current(conn: &Connection) -> Result<(), Fault> {
     match version(conn)? {
         KNOWN => Ok(()),
+        0 => Err(Fault::Damaged("it is empty".to_owned())),
         older => Err(Fault::Refused(format!(
             "its schema is {older}; a tufgate that serves brings it to {KNOWN}"
         ))),
