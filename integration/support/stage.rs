@@ -156,13 +156,7 @@ fn cacheable(path: &str, status: u16) -> &'static str {
     }
 }
 
-async fn reply(
-    stream: &mut TcpStream,
-    key: &str,
-    path: &str,
-    rule: &Rule,
-    file: Option<&Vec<u8>>,
-) -> io::Result<()> {
+async fn reply(stream: &mut TcpStream, key: &str, path: &str, rule: &Rule, file: Option<&Vec<u8>>) -> io::Result<()> {
     let mut status = rule.status.unwrap_or(if file.is_some() { 200 } else { 404 });
     let mut body = file.cloned().unwrap_or_default();
     let mut lines = format!("Connection: close\r\nCache-Control: {}\r\n", cacheable(path, status));
@@ -184,7 +178,9 @@ async fn reply(
         lines += "Content-Encoding: gzip\r\n";
     }
     if rule.endless {
-        stream.write_all(format!("HTTP/1.1 200 Told\r\n{lines}\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("HTTP/1.1 200 Told\r\n{lines}\r\n").as_bytes())
+            .await?;
         stream.write_all(&body).await?;
         loop {
             stream.write_all(&[b' '; 16 << 10]).await?;
@@ -196,7 +192,9 @@ async fn reply(
         (false, 204) => String::new(),
         (false, _) => format!("Content-Length: {announced}\r\n"),
     };
-    stream.write_all(format!("HTTP/1.1 {status} Told\r\n{lines}\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("HTTP/1.1 {status} Told\r\n{lines}\r\n").as_bytes())
+        .await?;
     if status == 204 {
         return Ok(());
     }

@@ -118,8 +118,17 @@ pub fn init(place: &Place) -> Begun {
 /// What `tufgate verify` says of the state served now: `clean`, `warned` or `found`, and the codes of what it found.
 pub fn verified(place: &Place) -> (String, Vec<String>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tufgate"));
-    command.arg("verify").arg("--root").arg(&place.root).args(["--all", "--json"]);
-    command.args(["--metadata-url", &place.metadata_url, "--targets-url", &place.targets_url]);
+    command
+        .arg("verify")
+        .arg("--root")
+        .arg(&place.root)
+        .args(["--all", "--json"]);
+    command.args([
+        "--metadata-url",
+        &place.metadata_url,
+        "--targets-url",
+        &place.targets_url,
+    ]);
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
     let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
@@ -144,7 +153,9 @@ pub fn verified(place: &Place) -> (String, Vec<String>) {
 
 /// The verdict in an error's words.
 fn verdict(error: &str) -> String {
-    let looks = error.split_once("looks like a").map(|(_, rest)| rest.trim_start_matches('n').trim_start());
+    let looks = error
+        .split_once("looks like a")
+        .map(|(_, rest)| rest.trim_start_matches('n').trim_start());
     match looks.and_then(|rest| rest.split_once(" attack")) {
         Some((attack, _)) => attack.to_owned(),
         None if error.contains("no role that may speak for") => "not found".to_owned(),
@@ -170,7 +181,11 @@ impl Python {
             .spawn()
             .unwrap();
         let (requests, verdicts) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, requests, verdicts }
+        Self {
+            child,
+            requests,
+            verdicts,
+        }
     }
 
     /// A verdict and its reason.
@@ -180,7 +195,10 @@ impl Python {
         let mut line = String::new();
         self.verdicts.read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{request}: {error}: {line:?}"));
-        (said["verdict"].as_str().unwrap().to_owned(), said["reason"].as_str().unwrap().to_owned())
+        (
+            said["verdict"].as_str().unwrap().to_owned(),
+            said["reason"].as_str().unwrap().to_owned(),
+        )
     }
 }
 

@@ -68,7 +68,10 @@ fn every_scenario_gets_its_verdicts() {
     }
     let wrong: Vec<_> = outcomes.into_values().flat_map(|outcome| outcome.faults).collect();
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    crate::figure(&format!("scenarios: {} repositories, every verdict as it should be", scenarios.len()));
+    crate::figure(&format!(
+        "scenarios: {} repositories, every verdict as it should be",
+        scenarios.len()
+    ));
 }
 
 /// What became of a scenario.
@@ -105,7 +108,13 @@ fn run(scenario: &Scenario, stage: &Stage, runtime: &Handle, python: &mut Python
         seen.extend(files.values().cloned());
         stage.serve(&scenario.name, files, step.http.clone());
         let before = (files_in(&place.metadata), files_in(&place.targets));
-        let said = said_of(step, std::mem::replace(&mut begun, Begun::Before), &place, runtime, python);
+        let said = said_of(
+            step,
+            std::mem::replace(&mut begun, Begun::Before),
+            &place,
+            runtime,
+            python,
+        );
         if (&said.ours, &said.python_tuf) != (&step.ours, &step.python_tuf) {
             fault(format!(
                 "expected {} | {}, got {} | {}\n    {}",
@@ -119,7 +128,12 @@ fn run(scenario: &Scenario, stage: &Stage, runtime: &Handle, python: &mut Python
         if !agree(step) && step.why.as_ref().is_none_or(|why| why.is_empty()) {
             fault("python-tuf differs and nothing says why".to_owned());
         }
-        row = format!("{:<20} {:<28} {}", said.ours, said.python_tuf, step.why.as_deref().unwrap_or(""));
+        row = format!(
+            "{:<20} {:<28} {}",
+            said.ours,
+            said.python_tuf,
+            step.why.as_deref().unwrap_or("")
+        );
     }
     let (verify, finds) = match scenario.hurry {
         // `tufgate verify` waits as long as a user would.
@@ -127,10 +141,16 @@ fn run(scenario: &Scenario, stage: &Stage, runtime: &Handle, python: &mut Python
         false => verified(&place),
     };
     if (&verify, &finds) != (&scenario.verify.expect, &scenario.verify.finds) {
-        faults.push(format!("{}: verify: expected {:?}, got {verify} {finds:?}", scenario.name, scenario.verify));
+        faults.push(format!(
+            "{}: verify: expected {:?}, got {verify} {finds:?}",
+            scenario.name, scenario.verify
+        ));
     }
     row = format!("{verify:<8} {row}");
-    let mut around: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut around: Vec<_> = fs::read_dir(scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     around.sort();
     if around != ["ours", "theirs", "trusted-root.json"] {
         faults.push(format!("{}: left {around:?}", scenario.name));
@@ -152,10 +172,16 @@ fn agree(step: &Step) -> bool {
 fn misplaced(step: &Step, before: &(Files, Files), after: &(Files, Files), seen: &BTreeSet<Vec<u8>>) -> Vec<String> {
     let changed = |before: &Files, after: &Files| -> BTreeSet<String> {
         let names = before.keys().chain(after.keys());
-        names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
+        names
+            .filter(|name| before.get(*name) != after.get(*name))
+            .cloned()
+            .collect()
     };
     let mut faults = Vec::new();
-    let metadata: BTreeSet<_> = changed(&before.0, &after.0).into_iter().filter(|name| !name.starts_with("root_history/")).collect();
+    let metadata: BTreeSet<_> = changed(&before.0, &after.0)
+        .into_iter()
+        .filter(|name| !name.starts_with("root_history/"))
+        .collect();
     let moves: BTreeSet<String> = step.moves.iter().cloned().collect();
     if step.ours != "ok" && metadata != moves {
         faults.push(format!("refused, but {metadata:?} changed and not {moves:?}"));
@@ -210,7 +236,8 @@ fn the_readme_shows_the_scenarios() {
 }
 
 fn table(scenarios: &[Scenario]) -> String {
-    let mut out = "\n| scenario | what | ours | python-tuf | verify | where they differ |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut out = "\n| scenario | what | ours | python-tuf | verify | where they differ |\n|---|---|---|---|---|---|\n"
+        .to_owned();
     for scenario in scenarios {
         let each = |verdict: fn(&Step) -> &str| {
             let verdicts: Vec<_> = scenario.steps.iter().map(verdict).collect();
@@ -237,15 +264,32 @@ fn there_are_scenarios_enough_and_each_is_explained() {
     assert!(scenarios.len() >= 120, "{}", scenarios.len());
     assert!(count(Kind::Honest) >= 40 && count(Kind::Hostile) >= 80);
     for maker in ["python-tuf", "tuftool", "tufgate", "hand"] {
-        assert!(scenarios.iter().any(|scenario| scenario.by.starts_with(maker)), "none by {maker}");
+        assert!(
+            scenarios.iter().any(|scenario| scenario.by.starts_with(maker)),
+            "none by {maker}"
+        );
     }
-    for attack in ["arbitrary software", "endless data", "freeze", "mix-and-match", "rollback", "slow retrieval"] {
-        let met = scenarios.iter().flat_map(|scenario| &scenario.steps).any(|step| step.ours == attack);
+    for attack in [
+        "arbitrary software",
+        "endless data",
+        "freeze",
+        "mix-and-match",
+        "rollback",
+        "slow retrieval",
+    ] {
+        let met = scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.steps)
+            .any(|step| step.ours == attack);
         assert!(met, "no scenario is refused as {attack}");
     }
     for scenario in &scenarios {
         for step in &scenario.steps {
-            assert!(agree(step) || step.why.is_some(), "{}: nothing says why they differ", scenario.name);
+            assert!(
+                agree(step) || step.why.is_some(),
+                "{}: nothing says why they differ",
+                scenario.name
+            );
         }
         let last = scenario.steps.last().unwrap();
         let as_expected = match &*scenario.verify.expect {

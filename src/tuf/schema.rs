@@ -183,7 +183,9 @@ fn date<'de, D: Deserializer<'de>>(reader: D) -> Result<Timestamp, D::Error> {
     let written = String::deserialize(reader)?;
     match written.parse::<Timestamp>() {
         Ok(date) if date.subsec_nanosecond() == 0 && date.to_string() == written => Ok(date),
-        _ => Err(D::Error::custom("a date that is not of the form `YYYY-MM-DDTHH:MM:SSZ`")),
+        _ => Err(D::Error::custom(
+            "a date that is not of the form `YYYY-MM-DDTHH:MM:SSZ`",
+        )),
     }
 }
 

@@ -1,12 +1,7 @@
 //! `fixtures/repositories/tufgate-*`: what this signer publishes, kept as it was once. Other clients are tried against it,
 //! and a change of a byte in what the signer writes is seen here.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -49,7 +44,9 @@ async fn published(change: impl FnOnce(&mut Config), shown: Shown) -> BTreeMap<S
         let bytes = format!("bytes of {path}\n");
         world.put(path, &bytes).await;
         let digest = Digest::of(&bytes);
-        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let (folder, name) = path
+            .rsplit_once('/')
+            .map_or(("", path), |(folder, name)| (folder, name));
         let name = on_disk(&format!("{folder}/{digest}.{name}"));
         files.insert(format!("targets/{}", name.trim_start_matches('/')), bytes.into_bytes());
     }
@@ -79,7 +76,10 @@ fn on_disk(path: &str) -> String {
 }
 
 fn check(name: &str, files: BTreeMap<String, Vec<u8>>) {
-    let state = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/repositories").join(name).join("1");
+    let state = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/repositories")
+        .join(name)
+        .join("1");
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         let _ = fs::remove_dir_all(&state);
         for (path, bytes) in &files {
@@ -91,10 +91,17 @@ fn check(name: &str, files: BTreeMap<String, Vec<u8>>) {
     }
     let mut lying = BTreeMap::new();
     walk(&state, &state, &mut lying);
-    assert_eq!(lying.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>(), "{name}");
+    assert_eq!(
+        lying.keys().collect::<Vec<_>>(),
+        files.keys().collect::<Vec<_>>(),
+        "{name}"
+    );
     for (path, bytes) in files {
         let same = lying[&path] == bytes;
-        assert!(same, "{name}: {path} differs; `UPDATE_FIXTURES=1 cargo test fixtures` writes it");
+        assert!(
+            same,
+            "{name}: {path} differs; `UPDATE_FIXTURES=1 cargo test fixtures` writes it"
+        );
     }
 }
 
