@@ -209,6 +209,10 @@ pub mod seams {
 /// What this package's tests and fuzz targets look into; no part of the surface, and may change at any time.
 #[doc(hidden)]
 pub mod internals {
+    /// The TUF client, step by step.
+    pub mod client {
+        pub use crate::client::*;
+    }
     /// Time.
     pub mod clock {
         pub use crate::clock::*;
