@@ -212,7 +212,7 @@ pub mod seams {
 /// What this package's tests and fuzz targets look into; no part of the surface, and may change at any time.
 #[doc(hidden)]
 pub mod internals {
-    /// The TUF client's parts.
+    /// The TUF client, step by step.
     pub mod client {
         pub use crate::client::*;
     }

@@ -102,43 +102,56 @@ fn uses(tree: &UseTree, at: &[String], found: &mut Vec<(String, Vec<String>)>) {
         UseTree::Name(name) => found.push((name.ident.to_string(), [at, &[name.ident.to_string()]].concat())),
         UseTree::Rename(name) => found.push((name.rename.to_string(), [at, &[name.ident.to_string()]].concat())),
         UseTree::Group(group) => group.items.iter().for_each(|tree| uses(tree, at, found)),
-        UseTree::Glob(_) => panic!("a public glob cannot be followed: {}", at.join("::")),
+        UseTree::Glob(_) => found.push(("*".to_owned(), at.to_vec())),
     }
 }
 
-/// The module in which an item is defined, and its name there.
-fn resolve(modules: &Modules, module: &str, path: &[String]) -> (String, String) {
-    let (mut at, mut rest) = (module.to_owned(), path);
-    match rest.first().map(String::as_str) {
-        Some("crate") => (at, rest) = (String::new(), &rest[1..]),
-        Some("self") => rest = &rest[1..],
-        Some("super") => {
-            at = module.rsplit_once("::").map_or("", |(parent, _)| parent).to_owned();
-            rest = &rest[1..];
+/// A path as written in a module, from the crate's root.
+fn absolute(module: &str, path: &[String]) -> Vec<String> {
+    let mut whole: Vec<String> = module
+        .split("::")
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    for part in path {
+        match part.as_str() {
+            "crate" => whole.clear(),
+            "self" => {}
+            "super" => drop(whole.pop()),
+            _ => whole.push(part.clone()),
         }
-        _ => {}
     }
-    let [folders @ .., name] = rest else {
-        panic!("an empty path in {module}")
-    };
-    for folder in folders {
-        at = join(&at, folder);
-    }
-    let items = modules
-        .get(&at)
-        .unwrap_or_else(|| panic!("{at} is no module: {}", path.join("::")));
+    whole
+}
+
+/// The module in which an item is defined, and its name there; `None` when it comes from elsewhere or cannot be followed.
+fn resolve(modules: &Modules, module: &str, path: &[String]) -> Option<(String, String)> {
+    let whole = absolute(module, path);
+    let (name, folders) = whole.split_last()?;
+    let at = folders.join("::");
+    let items = modules.get(&at)?;
     if items.iter().filter_map(named).any(|(own, ..)| own == *name) {
-        return (at, name.clone());
+        return Some((at, name.clone()));
     }
+    let mut found = Vec::new();
     for item in items {
-        let Item::Use(import) = item else { continue };
-        let mut found = Vec::new();
-        uses(&import.tree, &[], &mut found);
-        if let Some((_, path)) = found.into_iter().find(|(own, _)| own == name) {
-            return resolve(modules, &at, &path);
+        if let Item::Use(import) = item {
+            uses(&import.tree, &[], &mut found);
         }
     }
-    panic!("{at} has no {name} that can be followed");
+    let direct = found.iter().find(|(own, _)| own == name);
+    if let Some((_, path)) = direct {
+        return resolve(modules, &at, path);
+    }
+    found.iter().filter(|(own, _)| own == "*").find_map(|(_, path)| {
+        let there = absolute(&at, path).join("::");
+        let has = modules
+            .get(&there)?
+            .iter()
+            .filter_map(named)
+            .any(|(own, ..)| own == *name);
+        has.then(|| (there, name.clone()))
+    })
 }
 
 /// Walks what another crate can name.
@@ -155,7 +168,10 @@ impl Walk<'_> {
                     let mut found = Vec::new();
                     uses(&import.tree, &[], &mut found);
                     for (name, path) in found {
-                        let (at, own) = resolve(self.modules, module, &path);
+                        assert_ne!(name, "*", "a public glob of {} cannot be followed", path.join("::"));
+                        let Some((at, own)) = resolve(self.modules, module, &path) else {
+                            panic!("{} cannot be followed", join(shown, &name));
+                        };
                         self.item(&at, &own, &join(shown, &name));
                     }
                 }
@@ -231,7 +247,9 @@ impl Walk<'_> {
                 };
                 let Type::Path(path) = &**self_ty else { continue };
                 let path: Vec<_> = path.path.segments.iter().map(|part| part.ident.to_string()).collect();
-                if path.last().is_none_or(|last| last != name) || resolve(self.modules, module, &path).0 != home {
+                if path.last().is_none_or(|last| last != name)
+                    || resolve(self.modules, module, &path) != Some((home.to_owned(), name.to_owned()))
+                {
                     continue;
                 }
                 found.extend(items.iter().filter_map(|item| match item {

@@ -132,7 +132,11 @@ impl ProxyHttp for Site {
         ctx: &mut Ctx,
     ) -> Result<()> {
         match ctx.route {
-            Route::Gate => self.gate.upstream_response_filter(session, response, &mut ctx.gate).await,
+            Route::Gate => {
+                self.gate
+                    .upstream_response_filter(session, response, &mut ctx.gate)
+                    .await
+            }
             _ => Ok(()),
         }
     }
@@ -176,7 +180,11 @@ pub fn serve(config: &Path, signer: SignerPlace, other: Option<SocketAddr>) -> E
         return failed(64, &format_args!("cannot listen on {listen}: {error}"), None);
     }
     // Pingora's services have runtimes of their own, which end with it; the gate's outlives them.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(1, &error, None),
     };

@@ -17,7 +17,9 @@ fn main() -> ExitCode {
         _ => return Cli::parse().run(),
     };
     let filter = EnvFilter::try_from_env("SITE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A full disk under the log must not take requests down, as reporting the failed write there would.
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();

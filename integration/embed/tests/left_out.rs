@@ -164,7 +164,12 @@ impl Scene {
     }
 
     fn never_missed(&self) -> bool {
-        !self.running.as_ref().unwrap().metrics().contains("tufgate_untapped_total{")
+        !self
+            .running
+            .as_ref()
+            .unwrap()
+            .metrics()
+            .contains("tufgate_untapped_total{")
     }
 
     /// Waits until a path is recorded and signed, and gives its bytes.
@@ -243,7 +248,11 @@ fn an_upload_that_passed_untapped_is_not_acknowledged_and_is_read_again() {
 fn an_upload_whose_answer_was_not_seen_is_recorded_all_the_same() {
     let scene = Scene::without(Hook::UpstreamResponseFilter);
     let response = http::put(scene.addr, "/x", b"bytes");
-    assert_eq!((response.status, response.header("tufgate-status")), (201, None), "{response:?}");
+    assert_eq!(
+        (response.status, response.header("tufgate-status")),
+        (201, None),
+        "{response:?}"
+    );
     assert_eq!(scene.until_signed("/x"), b"bytes");
     assert_eq!(http::put(scene.addr, "/x", b"other").status, 409);
     assert_eq!(scene.missed("upstream_response_filter"), 1);

@@ -59,8 +59,14 @@ fn their_routes_and_the_gates_stand_side_by_side() {
     assert_eq!((hello.status, hello.header("tufgate-status")), (200, None), "{hello:?}");
     assert!(hello.body.starts_with(b"hello from the application"));
     let page = gate.get("/other/page.txt");
-    assert_eq!((page.status, page.body.as_slice()), (200, b"a page of theirs".as_slice()));
-    assert_eq!((page.header("x-site"), page.header("tufgate-status")), (Some("embed"), None));
+    assert_eq!(
+        (page.status, page.body.as_slice()),
+        (200, b"a page of theirs".as_slice())
+    );
+    assert_eq!(
+        (page.header("x-site"), page.header("tufgate-status")),
+        (Some("embed"), None)
+    );
 
     let text = "recorded\n".repeat(1000);
     gate.publish("/notes/a.txt", text.as_bytes());
