@@ -123,19 +123,16 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), tufgate::ClientError> {
-//! use std::{path::Path, sync::Arc};
+//! use std::path::Path;
 //!
-//! use tufgate::{Client, ClientOptions, SystemClock, TargetNaming, Timeouts, Trust};
+//! use tufgate::{Client, ClientOptions, Trust};
 //!
-//! let mut client = Client::open(ClientOptions {
-//!     metadata_url: "http://artifacts.example/metadata/".to_owned(),
-//!     targets_url: "http://artifacts.example/".to_owned(),
-//!     trust: Trust::RootFile("1.root.json".into()),
-//!     store: "trusted".into(),
-//!     naming: TargetNaming::default(),
-//!     clock: Arc::new(SystemClock),
-//!     timeouts: Timeouts::default(),
-//! })?;
+//! let mut client = Client::open(ClientOptions::new(
+//!     "http://artifacts.example/metadata/",
+//!     "http://artifacts.example/",
+//!     Trust::RootFile("1.root.json".into()),
+//!     "trusted",
+//! ))?;
 //! let done = client.download("demo/hello.txt", Path::new("hello.txt"), |_, _| {}).await?;
 //! println!("{} has {}", done.target.path, done.target.sha256);
 //! # Ok(())
