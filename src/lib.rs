@@ -133,11 +133,16 @@
 //!     Trust::RootFile("1.root.json".into()),
 //!     "trusted",
 //! ))?;
-//! let done = client.download("demo/hello.txt", Path::new("hello.txt"), |_, _| {}).await?;
-//! println!("{} has {}", done.target.path, done.target.sha256);
+//! if let Some(target) = client.find("demo/hello.txt").await? {
+//!     println!("{} bytes, as `{}` says: {}", target.length, target.role, target.hashes);
+//! }
+//! client.download("demo/hello.txt", Path::new("hello.txt"), |_, _| {}).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! One [`Client`] is one update: what its refresh saw holds for all look-ups until the next. Several clients and
+//! processes may share a store; a lock makes them take turns, and no version in it ever goes back.
 //!
 //! # Stability
 //!
