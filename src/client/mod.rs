@@ -41,9 +41,7 @@ pub use self::{
     notice::Notice,
     place::Place,
 };
-use self::{
-    download::Source, error::refused, mirrors::Mirrors, naming::Base, search::Update, store::Store,
-};
+use self::{download::Source, error::refused, mirrors::Mirrors, naming::Base, search::Update, store::Store};
 use crate::{
     clock::{Clock, SystemClock},
     digest::Digest,

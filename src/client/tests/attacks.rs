@@ -244,7 +244,7 @@ async fn wrong_bytes_never_reach_the_output() {
     let part = super::super::partial::name(&Digest::of(&good).into());
     assert_eq!(
         names(repo.folder.path()),
-        [&part, "output", "store", "trusted-root.json"]
+        [&*part, "output", "store", "trusted-root.json"]
     );
 }
 
