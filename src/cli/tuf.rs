@@ -87,7 +87,12 @@ impl Tuf {
 
     fn client(&self, metadata: &str, targets: &str) -> Result<Client, CliError> {
         let store: &Path = &self.metadata_dir;
-        Ok(Client::open(ClientOptions::new(metadata, targets, Trust::Stored, store))?)
+        Ok(Client::open(ClientOptions::new(
+            metadata,
+            targets,
+            Trust::Stored,
+            store,
+        ))?)
     }
 }
 

@@ -54,7 +54,12 @@ impl Store {
     /// Takes the lock; `None` while somebody else has it.
     pub fn try_lock(&self) -> Result<Option<Lock>, ClientError> {
         let path = self.folder.join("lock");
-        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let open = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
         let locked = open.map_err(TryLockError::Error).and_then(|file| {
             file.try_lock()?;
             Ok(Lock { _file: file })
@@ -168,7 +173,11 @@ mod tests {
             (1000, 0o40700, 0, false),
             (1001, 0o40700, 1000, false),
         ] {
-            assert_eq!(distrusted(owner, mode, user).is_none(), believed, "{owner} {mode:o} {user}");
+            assert_eq!(
+                distrusted(owner, mode, user).is_none(),
+                believed,
+                "{owner} {mode:o} {user}"
+            );
         }
     }
 
@@ -182,7 +191,10 @@ mod tests {
         assert_eq!(store.read("root.json", 2).unwrap().unwrap(), b"{}");
         fs::set_permissions(path.join("root.json"), Permissions::from_mode(0o666)).unwrap();
         let refused = store.read("root.json", 2).unwrap_err().to_string();
-        assert!(refused.contains("root.json") && refused.contains("mode 666"), "{refused}");
+        assert!(
+            refused.contains("root.json") && refused.contains("mode 666"),
+            "{refused}"
+        );
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(Store::open(path), Err(ClientError::Unsafe { .. })));
     }
@@ -215,6 +227,10 @@ mod tests {
         let error = store.write("x.json", b"new").unwrap_err().to_string();
         assert!(error.contains("x.json"), "{error}");
         assert!(folder.path().join("x.json/full").exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
     }
 }
