@@ -1,6 +1,6 @@
 //! Configurations: any text is a configuration or an error inside it.
 
-use tufgate::internals::config::Config;
+use super::gate::config::Config;
 
 /// Tries one.
 pub fn run(input: &[u8]) {

@@ -1,14 +1,14 @@
 //! Delegations: who may speak for a path is what a slow reading of the specification says.
 
 use serde_json::{Value, json};
-use tufgate::internals::{
-    client::delegation::{check, roles_for},
-    tuf::schema::Delegations,
-};
 
 use super::{
     choices::Choices,
     forge::{id, keys, sha256},
+    gate::{
+        client::delegation::{check, roles_for},
+        tuf::schema::Delegations,
+    },
 };
 
 /// What patterns and paths are made of.

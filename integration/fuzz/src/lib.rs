@@ -1,5 +1,5 @@
 //! What the fuzz targets do with one input. Plain functions, so that libFuzzer (`main.rs`) and the gate's tests
-//! (`integration/tests/fuzz.rs`) drive the same ones.
+//! (`integration/tests/fuzzed.rs`) drive the same ones.
 
 mod choices;
 mod config;
@@ -11,6 +11,9 @@ mod naive_json;
 mod policy_prefix;
 mod root_chain;
 mod target_path;
+
+// What the gate is made of.
+use tufgate::internals as gate;
 
 /// One target.
 pub struct Target {

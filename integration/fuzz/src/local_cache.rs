@@ -16,14 +16,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tufgate::internals::{
-    client::{Client, ClientError, ClientOptions, Timeouts, Trust},
-    clock::ManualClock,
-};
 
 use super::{
     choices::Choices,
     forge::{keys, metadata, role, sha256, sign},
+    gate::{
+        client::{Client, ClientError, ClientOptions, Timeouts, Trust},
+        clock::ManualClock,
+    },
 };
 
 /// When the client looks.

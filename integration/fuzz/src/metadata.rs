@@ -2,17 +2,17 @@
 //! is believed says nothing else than the signed bytes do.
 
 use serde_json::{Map, Value, json};
-use tufgate::internals::{
-    client::trusted::Trusted,
-    tuf::{
-        canonical, json,
-        schema::{Listing, Root, Targets},
-        verify::{Keys, Unverified},
-    },
-};
 
 use super::{
     forge::{KEYS, id, keys, metadata, public, role, sign, signature},
+    gate::{
+        client::{delegation::roles_for, trusted::Trusted},
+        tuf::{
+            canonical, json,
+            schema::{Delegations, Listing, Root, Targets},
+            verify::{Keys, Unverified},
+        },
+    },
     naive_json,
 };
 
@@ -64,7 +64,7 @@ fn believe(place: usize, file: &[u8]) {
     let trusted = json!({"keys": keys(&[place]), "roles": [{
         "name": "role", "keyids": role["keyids"], "threshold": 1, "terminating": true, "paths": [],
     }]});
-    let delegations: tufgate::internals::tuf::schema::Delegations = serde_json::from_value(trusted).unwrap();
+    let delegations: Delegations = serde_json::from_value(trusted).unwrap();
     let keys = Keys::of_role(&delegations, &delegations.roles.as_ref().unwrap()[0]).unwrap();
     let verified = Unverified::parse(file).and_then(|file| {
         file.check(&keys)?;
@@ -133,7 +133,7 @@ fn walk(client: &mut Trusted, place: usize, file: &[u8]) {
         && let Some(delegations) = &targets.delegations
     {
         for path in ["a", "a/b", "é"] {
-            let _ = tufgate::internals::client::delegation::roles_for(delegations, path);
+            let _ = roles_for(delegations, path);
         }
     }
 }

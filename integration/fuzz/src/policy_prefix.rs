@@ -1,7 +1,8 @@
 //! Paths without canonical form: none that a server folds to a tracked path is passed on.
+
 use std::sync::LazyLock;
 
-use tufgate::internals::{
+use super::gate::{
     policy::{Admission, Kind, Policy, Rule},
     target::split_target,
 };

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use tufgate::internals::client::trusted::Trusted;
 
 use super::{
     choices::Choices,
     forge::{envelope, id, public, signature},
+    gate::client::trusted::Trusted,
 };
 
 /// Keys that may be root's, and those of the three other roles.

@@ -1,5 +1,6 @@
 //! Request targets: nothing panics, and what is accepted keeps its meaning wherever a client takes it.
-use tufgate::internals::{
+
+use super::gate::{
     digest::Digest,
     target::{Name, TargetPath, name_of, name_of_bytes, split_target},
 };
