@@ -3,7 +3,7 @@
 //! Every subcommand returns a [`CliError`] that knows its exit code (DESIGN 9): 1 failed or found something, 2 usage,
 //! 64 bad configuration, 65 damaged data.
 
-use std::{fmt, future::Future, path::Path, process::ExitCode};
+use std::{fmt, future::Future, io::Write as _, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -83,7 +83,8 @@ impl Cli {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error}");
+                // Not `eprintln!`, which panics where standard error is closed or its disk is full.
+                let _ = writeln!(std::io::stderr(), "{error}");
                 ExitCode::from(error.code)
             }
         }
