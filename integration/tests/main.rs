@@ -8,6 +8,7 @@ mod attack;
 mod canonical;
 mod crash;
 mod drift;
+mod fetch;
 mod get;
 mod hostile;
 mod matrix;

@@ -192,7 +192,7 @@ pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 
 impl From<get::GetError> for CliError {
     fn from(error: get::GetError) -> Self {
-        let failed = Self::failed(&error);
+        let failed = Self::new(error.exit_code(), get::plain(&error.to_string()));
         match error.hint() {
             Some(hint) => failed.hint(hint),
             None => failed,

@@ -1,6 +1,6 @@
 //! Why an update or a download failed, in words that name the attack it looks like (TUF spec 1.5.2).
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use super::fetch::FetchError;
 
@@ -56,6 +56,9 @@ pub enum ClientError {
         /// What such content is for.
         attack: Attack,
     },
+    /// No mirror served what will do; what looks like an attack comes first.
+    #[error("no mirror will do: {}", listed(.0))]
+    EveryMirror(Vec<ClientError>),
     /// The trusted root cannot be found or read.
     #[error("there is no root to trust: {0}")]
     NoRoot(String),
@@ -96,6 +99,43 @@ impl ClientError {
             _ => return None,
         })
     }
+}
+
+impl ClientError {
+    /// The attack that the failure looks like.
+    pub fn attack(&self) -> Option<Attack> {
+        match self {
+            Self::Refused { attack, .. } => Some(*attack),
+            Self::EveryMirror(failures) => failures.iter().find_map(Self::attack),
+            _ => None,
+        }
+    }
+
+    /// Whether it is this machine that failed: no server can help.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Local { .. } | Self::Unsafe { .. } | Self::Busy(_) | Self::Offline(_)
+        )
+    }
+
+    /// Whether the same question may have an answer in a moment.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Fetch(error) if error.is_transient())
+    }
+
+    /// When the server wants to be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+fn listed(failures: &[ClientError]) -> String {
+    let each: Vec<_> = failures.iter().map(ClientError::to_string).collect();
+    each.join("; ")
 }
 
 fn article(attack: &Attack) -> String {

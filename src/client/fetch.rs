@@ -1,33 +1,44 @@
 //! HTTP GET with every length and every wait bounded. Answers are not judged here beyond their status.
 
-use std::time::Duration;
+mod connect;
+mod error;
+mod redirect;
+mod stream;
+
+use std::{
+    io::Error,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, Request, StatusCode, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, USER_AGENT},
+    HeaderMap, Request, Response, StatusCode, Uri,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
+        RETRY_AFTER, USER_AGENT,
+    },
 };
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use tokio::time::{Instant, timeout, timeout_at};
+use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
+use url::Url;
 
-/// No answer takes longer, whatever length metadata claims: a sum of times must not overflow.
-const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+use self::connect::{Plain, Tls};
+pub use self::{error::FetchError, stream::Stream};
+use super::notice::{self, Notice, Notices};
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For the connection.
     pub connect: Duration,
-    /// For the head of the answer, and between any two pieces of its body.
+    /// For the head of the answer (with the connection and its TLS), and between any two pieces of its body.
     pub idle: Duration,
-    /// For an answer as a whole, beside what `min_rate` grants.
+    /// For a body, unless it brings `min_rate` all the while.
     pub total: Duration,
-    /// Bytes a second that a body must reach on average once `total` is spent: what is drip-fed ends (slow retrieval).
+    /// Bytes a second that a body must bring, on average over each `total`: what is drip-fed ends (slow retrieval).
     pub min_rate: u64,
 }
 
@@ -42,87 +53,138 @@ impl Default for Timeouts {
     }
 }
 
-/// No usable answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The connection failed or broke.
-    #[error("`{url}`: {detail}")]
-    Broken {
-        /// What was asked.
-        url: String,
-        /// What happened.
-        detail: String,
-    },
-    /// The server answers in an encoding nobody asked for.
-    #[error("`{url}` is answered with content encoding `{encoding}`, which was not asked for")]
-    Encoded {
-        /// What was asked.
-        url: String,
-        /// The encoding.
-        encoding: String,
-    },
-    /// Another status than 200.
-    #[error("`{url}` is answered with {status}")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The status; redirects are not followed.
-        status: StatusCode,
-    },
-    /// Too slow.
-    #[error("`{url}` is not answered in time ({what}); a server that drips looks like a slow retrieval attack")]
-    Timeout {
-        /// What was asked.
-        url: String,
-        /// Which wait ended.
-        what: &'static str,
-    },
-    /// More bytes than may come.
-    #[error("`{url}` has more than {limit} bytes")]
-    TooLong {
-        /// What was asked.
-        url: String,
-        /// The most that may come.
-        limit: u64,
-    },
+/// One question.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// An absolute URL.
+    pub url: &'a str,
+    /// The most bytes that the whole file may have.
+    pub limit: u64,
+    /// The bytes before this one are there already.
+    pub from: u64,
+    /// The strong ETag of the file that they belong to.
+    pub if_range: Option<&'a str>,
+    /// How many redirects may be followed.
+    pub redirects: usize,
 }
 
-impl FetchError {
-    /// Whether the server says that there is no such file. Stores without a listing right answer 403.
-    pub fn is_absent(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                status: StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE,
-                ..
-            }
-        )
+impl<'a> Ask<'a> {
+    /// Asks for a whole file of at most `limit` bytes that lies where it is asked for.
+    pub fn whole(url: &'a str, limit: u64) -> Self {
+        Self {
+            url,
+            limit,
+            from: 0,
+            if_range: None,
+            redirects: 0,
+        }
     }
 }
 
-/// An HTTP client for one update.
-#[derive(Clone, Debug)]
+/// The head of an answer, and its body to come.
+pub struct Answer {
+    /// Which part of the file the body is (206); `None`: the whole (200).
+    pub part: Option<Part>,
+    /// The file's ETag, where it is a strong one.
+    pub etag: Option<String>,
+    /// The body.
+    pub stream: Stream,
+}
+
+/// `Content-Range: bytes FIRST-LAST/TOTAL` (RFC 9110, 14.4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Part {
+    /// Number of the first byte, from 0.
+    pub first: u64,
+    /// Number of the last byte.
+    pub last: u64,
+    /// Length of the whole file, where the server says it.
+    pub total: Option<u64>,
+}
+
+impl Part {
+    fn parse(headers: &HeaderMap) -> Option<Self> {
+        let (range, total) = headers
+            .get(CONTENT_RANGE)?
+            .to_str()
+            .ok()?
+            .strip_prefix("bytes ")?
+            .split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let total = match total {
+            "*" => None,
+            total => Some(total.parse().ok()?),
+        };
+        Some(Self {
+            first: first.parse().ok()?,
+            last: last.parse().ok()?,
+            total,
+        })
+    }
+}
+
+/// An HTTP client for one repository: `http` and `https`, no cookies, no credentials, no proxy.
+#[derive(Clone)]
 pub struct Fetcher {
-    http: Client<HttpConnector, Empty<Bytes>>,
+    plain: Plain,
+    /// Made when it is needed first: reading the system's authorities takes a moment.
+    tls: Arc<OnceLock<Tls>>,
+    authorities: Vec<CertificateDer<'static>>,
     timeouts: Timeouts,
+    retries: u32,
+    notices: Notices,
 }
 
 impl Fetcher {
-    /// A client with these limits.
+    /// A client with these limits, which trusts the system's certificate authorities (or those of `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`), asks every question once, and tells its notices to the log.
     pub fn new(timeouts: Timeouts) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_nodelay(true);
         Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            plain: connect::plain(timeouts.connect),
+            tls: Arc::default(),
+            authorities: Vec::new(),
             timeouts,
+            retries: 0,
+            notices: notice::logged(),
         }
     }
 
-    /// A whole file of at most `limit` bytes.
+    /// The same, asking again up to `retries` times what failed for a reason that may pass.
+    #[must_use]
+    pub fn with_retries(self, retries: u32) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// The same, trusting these certificate authorities (PEM) beside the system's.
+    pub fn with_authorities(self, pem: &[u8]) -> Result<Self, Error> {
+        let authorities = connect::authorities(pem)?;
+        Ok(Self {
+            authorities,
+            tls: Arc::default(),
+            ..self
+        })
+    }
+
+    /// The same, telling its notices to `hear`.
+    #[must_use]
+    pub fn with_notices(self, hear: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        let notices = Arc::new(hear);
+        Self { notices, ..self }
+    }
+
+    /// How often a question is asked again.
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// Tells of something that is no error yet.
+    pub fn notice(&self, notice: &Notice) {
+        (self.notices)(notice);
+    }
+
+    /// A whole file of at most `limit` bytes. Redirects are refused: metadata lies where the caller says.
     pub async fn bytes(&self, url: &str, limit: u64) -> Result<Bytes, FetchError> {
-        let mut stream = self.open(url, limit).await?;
+        let mut stream = self.open(Ask::whole(url, limit)).await?.stream;
         let mut whole = BytesMut::new();
         while let Some(piece) = stream.next().await? {
             whole.extend_from_slice(&piece);
@@ -130,106 +192,155 @@ impl Fetcher {
         Ok(whole.freeze())
     }
 
-    /// Starts to read a file of at most `limit` bytes.
-    pub async fn open(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
-        let (status, headers, stream) = self.ask(url, limit).await?;
-        let url = url.to_owned();
-        if status != StatusCode::OK {
-            return Err(FetchError::Status { url, status });
+    /// Asks, follows redirects as far as they may be followed, and gives the answer if it is a 200, or a 206 to a
+    /// question for a part.
+    pub async fn open(&self, ask: Ask<'_>) -> Result<Answer, FetchError> {
+        let mut at = parse(ask.url)?;
+        let mut left = ask.redirects;
+        loop {
+            let answer = self.send(&at, &ask).await?;
+            if !redirect::is_one(answer.status()) {
+                return self.judge(answer, &ask);
+            }
+            let next = redirect::next(&at, answer.headers().get(LOCATION));
+            let next = next.and_then(|to| match left.checked_sub(1) {
+                Some(fewer) => {
+                    left = fewer;
+                    Ok(to)
+                }
+                None if ask.redirects > 0 => Err(format!("there are more than {} in a row", ask.redirects)),
+                None => Err(format!(
+                    "metadata must lie where it is asked for, not at `{}`",
+                    redirect::shown(to)
+                )),
+            });
+            at = next.map_err(|why| FetchError::Redirect {
+                url: ask.url.to_owned(),
+                why,
+            })?;
         }
+    }
+
+    /// Asks for a file and takes whatever answer comes, its body up to `limit` bytes: for those who judge answers
+    /// themselves. Redirects are not followed.
+    pub async fn ask(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
+        let answer = self.send(&parse(url)?, &Ask::whole(url, limit)).await?;
+        let (head, body) = answer.into_parts();
+        let stream = Stream::new(url.to_owned(), body, limit, self.timeouts);
+        Ok((head.status, head.headers, stream))
+    }
+
+    async fn send(&self, at: &Url, ask: &Ask<'_>) -> Result<Response<Incoming>, FetchError> {
+        let broken = |detail: String| FetchError::Broken {
+            url: ask.url.to_owned(),
+            detail,
+        };
+        let uri: Uri = at
+            .as_str()
+            .parse()
+            .map_err(|error| broken(format!("no URL: {error}")))?;
+        let mut request = Request::get(uri)
+            .header(ACCEPT, "*/*")
+            .header(ACCEPT_ENCODING, "identity")
+            .header(USER_AGENT, concat!("tufgate/", env!("CARGO_PKG_VERSION")));
+        if ask.from > 0 {
+            request = request.header(RANGE, format!("bytes={}-", ask.from));
+            if let Some(etag) = ask.if_range {
+                request = request.header(IF_RANGE, etag);
+            }
+        }
+        let request = request.body(Empty::new()).map_err(|error| broken(error.to_string()))?;
+        let answer = if at.scheme() == "https" {
+            self.tls(ask.url)?.request(request)
+        } else {
+            self.plain.request(request)
+        };
+        match timeout(self.timeouts.idle, answer).await {
+            Err(_) => Err(FetchError::Timeout {
+                url: ask.url.to_owned(),
+                what: "no answer",
+            }),
+            Ok(Err(error)) if connect::is_tls(&error) => Err(FetchError::Tls {
+                url: ask.url.to_owned(),
+                detail: chain(&error),
+            }),
+            Ok(Err(error)) => Err(broken(chain(&error))),
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+
+    fn tls(&self, url: &str) -> Result<&Tls, FetchError> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let made = connect::tls(self.timeouts.connect, &self.authorities).map_err(|detail| FetchError::Tls {
+            url: url.to_owned(),
+            detail,
+        })?;
+        Ok(self.tls.get_or_init(|| made))
+    }
+
+    fn judge(&self, answer: Response<Incoming>, ask: &Ask<'_>) -> Result<Answer, FetchError> {
+        let url = ask.url.to_owned();
+        let headers = answer.headers();
+        let status = answer.status();
+        let part = match status {
+            StatusCode::OK => None,
+            // A 206 that does not say which part it is cannot be one that fits.
+            StatusCode::PARTIAL_CONTENT if ask.from > 0 => Some(Part::parse(headers).unwrap_or(Part {
+                first: 0,
+                last: 0,
+                total: Some(0),
+            })),
+            _ => {
+                let retry_after = retry_after(headers, SystemTime::now());
+                return Err(FetchError::Status {
+                    url,
+                    status,
+                    retry_after,
+                });
+            }
+        };
         if let Some(encoding) = headers.get(CONTENT_ENCODING)
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
             return Err(FetchError::Encoded { url, encoding });
         }
+        let limit = match part {
+            Some(_) => ask.limit.saturating_sub(ask.from),
+            None => ask.limit,
+        };
         let announced = headers.get(CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit) {
             return Err(FetchError::TooLong { url, limit });
         }
-        Ok(stream)
-    }
-
-    /// Asks for a file and takes whatever answer comes, its body up to `limit` bytes: for those who judge answers
-    /// themselves. Redirects are not followed.
-    pub async fn ask(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
-        let broken = |detail: String| FetchError::Broken {
-            url: url.to_owned(),
-            detail,
-        };
-        let uri: Uri = url.parse().map_err(|error| broken(format!("no URL: {error}")))?;
-        let request = Request::get(uri)
-            .header(ACCEPT, "*/*")
-            .header(ACCEPT_ENCODING, "identity")
-            .header(USER_AGENT, concat!("tufgate/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())
-            .map_err(|error| broken(error.to_string()))?;
-        let for_length = Duration::from_secs(limit / self.timeouts.min_rate.max(1));
-        let deadline = Instant::now() + self.timeouts.total + for_length.min(LONGEST);
-        let answer = timeout(self.timeouts.idle, self.http.request(request))
-            .await
-            .map_err(|_| FetchError::Timeout {
-                url: url.to_owned(),
-                what: "no answer",
-            })?
-            .map_err(|error| broken(chain(&error)))?;
-
-        let (head, body) = answer.into_parts();
-        let stream = Stream {
-            url: url.to_owned(),
-            body,
-            limit,
-            received: 0,
-            idle: self.timeouts.idle,
-            deadline,
-        };
-        Ok((head.status, head.headers, stream))
+        let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+        let etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);
+        Ok(Answer {
+            part,
+            etag,
+            stream: Stream::new(url, answer.into_body(), limit, self.timeouts),
+        })
     }
 }
 
-/// A body as it arrives.
-pub struct Stream {
-    url: String,
-    body: Incoming,
-    limit: u64,
-    received: u64,
-    idle: Duration,
-    deadline: Instant,
+fn parse(url: &str) -> Result<Url, FetchError> {
+    Url::parse(url).map_err(|error| FetchError::Broken {
+        url: url.to_owned(),
+        detail: format!("no URL: {error}"),
+    })
 }
 
-impl Stream {
-    /// The next piece; `None` at the proven end of the body.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        loop {
-            let until = self.deadline.min(Instant::now() + self.idle);
-            let frame = match timeout_at(until, self.body.frame()).await {
-                Err(_) => {
-                    return Err(FetchError::Timeout {
-                        url: self.url.clone(),
-                        what: if until == self.deadline { "too slow" } else { "stalled" },
-                    });
-                }
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => {
-                    return Err(FetchError::Broken {
-                        url: self.url.clone(),
-                        detail: chain(&error),
-                    });
-                }
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(piece) = frame.into_data() else { continue };
-            self.received += piece.len() as u64;
-            if self.received > self.limit {
-                return Err(FetchError::TooLong {
-                    url: self.url.clone(),
-                    limit: self.limit,
-                });
-            }
-            if !piece.is_empty() {
-                return Ok(Some(piece));
-            }
+/// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
         }
     }
 }
@@ -239,9 +350,16 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let said = inner.to_string();
+        // Wrappers repeat what they wrap.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = inner.source();
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

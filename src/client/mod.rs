@@ -1,5 +1,5 @@
-//! A TUF client: the workflow of the specification (1.0.34, section 5) over plain HTTP, with lazy look-up of delegated
-//! roles, so that one bin is fetched for one target.
+//! A TUF client: the workflow of the specification (1.0.34, section 5) over HTTP and HTTPS, with lazy look-up of
+//! delegated roles, so that one bin is fetched for one target.
 //!
 //! It trusts no server, no cache and no file of its own store: everything read is verified. It never writes an output
 //! that is not what the metadata lists. Any repository will do: consistent snapshots or not, every kind of delegation
@@ -30,31 +30,40 @@ pub mod delegation;
 pub mod download;
 pub mod error;
 pub mod fetch;
+pub mod mirrors;
 pub mod naming;
+pub mod notice;
+mod partial;
+pub mod place;
 mod roots;
 mod search;
 pub mod store;
 pub mod trusted;
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
 pub use self::{
     download::Downloaded,
     error::{Attack, ClientError},
-    fetch::Timeouts,
+    fetch::{FetchError, Fetcher, Timeouts},
     naming::TargetNaming,
+    notice::Notice,
+    place::Place,
 };
 use self::{
+    download::Source,
     error::refused,
-    fetch::{FetchError, Fetcher},
+    mirrors::Mirrors,
     naming::Base,
     search::Update,
     store::{Lock, Store},
@@ -93,13 +102,13 @@ pub enum Trust {
 /// What a client works with.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Where metadata lies: `http://gate/metadata/`.
-    pub metadata_url: String,
-    /// Where targets lie: `http://gate/`.
-    pub targets_url: String,
+    /// Where metadata lies: `http://gate/metadata/`; mirrors after it, in order of preference.
+    pub metadata_urls: Vec<String>,
+    /// Where targets lie: `http://gate/`; mirrors after it, in order of preference.
+    pub targets_urls: Vec<String>,
     /// The root to begin with.
     pub trust: Trust,
-    /// Folder for trusted metadata; one for each metadata URL.
+    /// Folder for trusted metadata; one for each repository.
     pub store: PathBuf,
     /// How targets are asked for.
     pub naming: TargetNaming,
@@ -120,8 +129,8 @@ impl ClientOptions {
         store: impl Into<PathBuf>,
     ) -> Self {
         Self {
-            metadata_url: metadata_url.into(),
-            targets_url: targets_url.into(),
+            metadata_urls: vec![metadata_url.into()],
+            targets_urls: vec![targets_url.into()],
             trust,
             store: store.into(),
             naming: TargetNaming::default(),
@@ -149,8 +158,8 @@ pub struct TargetFile {
 
 /// A TUF client for one repository.
 pub struct Client {
-    metadata: Base,
-    targets: Base,
+    metadata: Mirrors,
+    targets: Mirrors,
     options: ClientOptions,
     store: Store,
     fetcher: Fetcher,
@@ -160,17 +169,24 @@ pub struct Client {
 impl Client {
     /// Opens the store; nothing is fetched yet.
     pub fn open(options: ClientOptions) -> Result<Self, ClientError> {
+        let fetcher = Fetcher::new(options.timeouts);
+        Self::open_with(options, fetcher)
+    }
+
+    /// The same with a fetcher that has retries, authorities or a listener; it has timeouts of its own.
+    pub fn open_with(options: ClientOptions, fetcher: Fetcher) -> Result<Self, ClientError> {
         Ok(Self {
-            metadata: Base::parse(&options.metadata_url)?,
-            targets: Base::parse(&options.targets_url)?,
+            metadata: Mirrors::parse(&options.metadata_urls)?,
+            targets: Mirrors::parse(&options.targets_urls)?,
             store: Store::open(options.store.clone())?,
-            fetcher: Fetcher::new(options.timeouts),
+            fetcher,
             options,
             update: None,
         })
     }
 
-    /// Updates root, timestamp, snapshot and targets (5.1 to 5.6.6).
+    /// Updates root, timestamp, snapshot and targets (5.1 to 5.6.6). The first mirror whose roots and timestamp pass
+    /// their checks counts; what they list may come from any.
     pub async fn refresh(&mut self) -> Result<(), ClientError> {
         self.update = None;
         let _lock = match self.lock().await {
@@ -179,11 +195,31 @@ impl Client {
             lock => Some(lock?),
         };
         let now = self.options.clock.now();
+        let mut tries = self.metadata.tries(&self.fetcher);
+        while tries.next().await.is_some() {
+            match self.refresh_here(now).await {
+                Ok(update) => {
+                    tries.served();
+                    self.update = Some(update);
+                    return Ok(());
+                }
+                // Another mirror would not help, unless it is the one that has the root.
+                Err(error) if error.is_local() => return Err(error),
+                Err(error @ ClientError::NoRoot(_)) if !matches!(self.options.trust, Trust::RootSha256(_)) => {
+                    return Err(error);
+                }
+                Err(error) => tries.failed(error),
+            }
+        }
+        Err(tries.into_error())
+    }
+
+    /// An update from the mirror that is asked now. `now` holds for the whole of it, whichever mirror it ends with.
+    async fn refresh_here(&self, now: Timestamp) -> Result<Update, ClientError> {
         let mut trusted = self.walk_roots(now).await?;
         self.update_timestamp(&mut trusted).await?;
         let snapshot = self.update_snapshot(&mut trusted).await?;
-        self.update = Some(self.begin_search(trusted, snapshot).await?);
-        Ok(())
+        self.begin_search(trusted, snapshot).await
     }
 
     /// Version of the root in use; `None` before a refresh.
@@ -217,30 +253,57 @@ impl Client {
         &mut self,
         path: &str,
         output: &Path,
-        mut progress: impl FnMut(u64, u64) + Send,
+        progress: impl FnMut(u64, u64) + Send,
     ) -> Result<Downloaded, ClientError> {
         let Some(target) = self.find(path).await? else {
             return Err(ClientError::NotFound(path.to_owned()));
         };
-        let present = download::is_present(output, &target).await;
+        self.save(target, &Place::of(output)?, progress).await
+    }
+
+    /// Downloads a target that was found to its place (5.7), unless it is there already. A download that broke off is
+    /// continued from the file that it left beside the place.
+    pub async fn save(
+        &self,
+        target: TargetFile,
+        place: &Place,
+        mut progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<Downloaded, ClientError> {
+        let present = download::is_present(place, &target).await;
         if !present && self.options.offline {
-            return Err(ClientError::Offline(path.to_owned()));
+            return Err(ClientError::Offline(target.path));
         }
         if !present {
-            let stream = self.fetcher.open(&self.target_url(&target), target.length).await;
-            let stream = stream.map_err(|error| download::bounded(error, &target))?;
-            let length = target.length;
-            download::save(stream, &target, output, &mut |bytes| progress(bytes, length)).await?;
+            let (length, url) = (target.length, |base: &Base| self.url_at(base, &target));
+            download::save(&self.source(&target, &url), place, &mut |bytes| progress(bytes, length)).await?;
         }
         Ok(Downloaded {
             target,
-            path: output.to_owned(),
+            path: place.path().to_owned(),
             present,
         })
     }
 
-    /// Where a target is asked for.
+    /// Downloads a target that was found to a file without a name, and gives that file at its first byte: for those who
+    /// pass the bytes on where they cannot be taken back.
+    pub async fn spool(
+        &self,
+        target: &TargetFile,
+        mut progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<File, ClientError> {
+        if self.options.offline {
+            return Err(ClientError::Offline(target.path.clone()));
+        }
+        let url = |base: &Base| self.url_at(base, target);
+        download::spool(&self.source(target, &url), &mut |bytes| progress(bytes, target.length)).await
+    }
+
+    /// Where a target is asked for first.
     pub fn target_url(&self, target: &TargetFile) -> String {
+        self.url_at(self.targets.current(), target)
+    }
+
+    fn url_at(&self, base: &Base, target: &TargetFile) -> String {
         let consistent = self
             .update
             .as_ref()
@@ -250,7 +313,16 @@ impl Client {
         } else {
             TargetNaming::Bare
         };
-        self.targets.target(&target.path, &target.hashes.prefix(), naming)
+        base.target(&target.path, &target.hashes.prefix(), naming)
+    }
+
+    fn source<'a>(&'a self, target: &'a TargetFile, url: &'a (dyn Fn(&Base) -> String + Sync)) -> Source<'a> {
+        Source {
+            fetcher: &self.fetcher,
+            mirrors: &self.targets,
+            target,
+            url,
+        }
     }
 
     async fn update_timestamp(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
@@ -263,7 +335,7 @@ impl Client {
             stored.unwrap_or_else(|| Err(ClientError::Offline(NAME.to_owned())))?;
             return trusted.check_timestamp_expiry();
         }
-        let url = self.metadata.metadata("timestamp", None);
+        let url = self.metadata.current().metadata("timestamp", None);
         let bytes = self.metadata(NAME, &url, MAX_TIMESTAMP).await?;
         let seen = trusted.take_timestamp(&bytes)?;
         trusted.check_timestamp_expiry()?;
@@ -283,8 +355,11 @@ impl Client {
             trusted.check_snapshot_expiry()?;
             return Ok(Digest::of(&stored));
         }
-        let bytes = self.versioned(trusted, "snapshot", &listed, MAX_SNAPSHOT).await?;
-        trusted.take_snapshot(&bytes)?;
+        let consistent = trusted.root().consistent_snapshot;
+        let take = |bytes: &[u8]| trusted.take_snapshot(bytes);
+        let (bytes, ()) = self
+            .versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take)
+            .await?;
         trusted.check_snapshot_expiry()?;
         self.store.write(NAME, &bytes)?;
         Ok(Digest::of(&bytes))
@@ -310,37 +385,54 @@ impl Client {
         }
     }
 
-    /// Fetches a file that a snapshot or timestamp lists.
-    async fn versioned(
+    /// Fetches a file that a snapshot or timestamp lists from the first mirror whose bytes pass `take`.
+    async fn versioned<T>(
         &self,
-        trusted: &Trusted,
+        consistent: bool,
         role: &str,
         listed: &MetaFile,
         limit: u64,
-    ) -> Result<Bytes, ClientError> {
+        mut take: impl FnMut(&[u8]) -> Result<T, ClientError>,
+    ) -> Result<(Bytes, T), ClientError> {
         let name = format!("{role}.json");
         let limit = listed.length.unwrap_or(limit);
         if limit > MAX_LISTED {
             let why = format!("{limit} bytes are listed, more than {MAX_LISTED}");
             return Err(refused(name, Attack::EndlessData, why));
         }
-        let consistent = trusted.root().consistent_snapshot;
-        let url = self.metadata.metadata(role, consistent.then_some(listed.version.get()));
-        self.metadata(&name, &url, limit).await
+        let mut tries = self.metadata.tries(&self.fetcher);
+        while let Some(base) = tries.next().await {
+            let url = base.metadata(role, consistent.then_some(listed.version.get()));
+            let fetched = self.metadata(&name, &url, limit).await;
+            match fetched.and_then(|bytes| Ok((take(&bytes)?, bytes))) {
+                Ok((taken, bytes)) => {
+                    tries.served();
+                    return Ok((bytes, taken));
+                }
+                Err(error) if error.is_local() => return Err(error),
+                Err(error) => tries.failed(error),
+            }
+        }
+        Err(tries.into_error())
     }
 
     async fn metadata(&self, name: &str, url: &str, limit: u64) -> Result<Bytes, ClientError> {
         if self.options.offline {
             return Err(ClientError::Offline(name.to_owned()));
         }
-        self.fetcher.bytes(url, limit).await.map_err(|error| match error {
+        let bytes = self.fetcher.bytes(url, limit).await.map_err(|error| match error {
             FetchError::TooLong { limit, .. } => refused(
                 name,
                 Attack::EndlessData,
                 format!("`{url}` has more than {limit} bytes"),
             ),
             other => other.into(),
-        })
+        })?;
+        // No attack, but the wrong URL, or a network that wants its visitors to log in.
+        match bytes.trim_ascii_start().first() {
+            Some(b'<') => Err(FetchError::Page { url: url.to_owned() }.into()),
+            _ => Ok(bytes),
+        }
     }
 }
 

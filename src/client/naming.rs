@@ -33,14 +33,8 @@ impl Base {
             why: why.to_owned(),
         };
         let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(refuse(
-                    "https:// is not supported yet; use http:// on a trusted network",
-                ));
-            }
-            _ => return Err(refuse("only http:// URLs are supported")),
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refuse("only http:// and https:// URLs are supported"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refuse("credentials in a URL are not supported"));
@@ -182,9 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_plain_http() {
+    fn a_base_is_http_or_https_without_credentials() {
         for bad in [
-            "https://h/",
             "ftp://h/",
             "h",
             "/x",
@@ -199,8 +192,7 @@ mod tests {
                 "{bad}"
             );
         }
-        let tls = Base::parse("https://h/").unwrap_err().to_string();
-        assert!(tls.contains("https:// is not supported yet"), "{tls}");
         assert_eq!(Base::parse("http://h").unwrap().as_str(), "http://h/");
+        assert_eq!(Base::parse("https://h/x").unwrap().as_str(), "https://h/x/");
     }
 }

@@ -40,7 +40,7 @@ impl Client {
     /// each is verified again by its forerunner: trust always starts at [`Trust`].
     pub(super) async fn walk_roots(&self, now: Timestamp) -> Result<Trusted, ClientError> {
         let first = self.first_root().await?;
-        let mut trusted = Trusted::start(&first, now)?;
+        let mut trusted = Trusted::start(&first, now).map_err(|error| self.no_root(error))?;
         let mut last = self.last_root()?;
         self.keep_root(&mut last, &trusted, &first)?;
         let mut steps = 0;
@@ -119,6 +119,20 @@ impl Client {
         }
     }
 
+    /// The caller's own file is no attack.
+    fn no_root(&self, error: ClientError) -> ClientError {
+        let kept = self.store.folder().join(LAST);
+        match (&self.options.trust, error) {
+            (Trust::RootFile(path), ClientError::Refused { why, .. }) => {
+                ClientError::NoRoot(format!("`{}` is no root metadata: {why}", path.display()))
+            }
+            (Trust::Stored, ClientError::Refused { why, .. }) => {
+                ClientError::NoRoot(format!("`{}` is damaged: {why}", kept.display()))
+            }
+            (_, error) => error,
+        }
+    }
+
     /// The root with this digest, wherever it stands in the chain.
     async fn root_with(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
         let anchor = format!("root_history/{digest}.json");
@@ -137,7 +151,7 @@ impl Client {
         }
         let place = match self.options.offline {
             true => self.store.folder().display().to_string(),
-            false => self.metadata.as_str().to_owned(),
+            false => self.metadata.current().as_str().to_owned(),
         };
         Err(ClientError::NoRoot(format!(
             "no root below `{place}` has the sha256 {digest}"
@@ -149,7 +163,7 @@ impl Client {
         if self.options.offline {
             return Ok(None);
         }
-        let url = self.metadata.metadata("root", Some(version));
+        let url = self.metadata.current().metadata("root", Some(version));
         match self.metadata(&format!("{version}.root.json"), &url, MAX_ROOT).await {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(ClientError::Fetch(error)) if error.is_absent() => Ok(None),

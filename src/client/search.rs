@@ -110,8 +110,9 @@ impl Client {
         {
             return Ok(targets);
         }
-        let bytes = self.versioned(trusted, role, &listed, MAX_TARGETS).await?;
-        let targets = trusted.targets(&bytes, role, keys)?;
+        let consistent = trusted.root().consistent_snapshot;
+        let take = |bytes: &[u8]| trusted.targets(bytes, role, keys);
+        let (bytes, targets) = self.versioned(consistent, role, &listed, MAX_TARGETS, take).await?;
         let _lock = match unlocked {
             None => None,
             Some(snapshot) => {

@@ -353,8 +353,8 @@ impl Repo {
 
     pub fn options(&self) -> ClientOptions {
         ClientOptions {
-            metadata_url: format!("{}metadata/", self.url),
-            targets_url: self.url.clone(),
+            metadata_urls: vec![format!("{}metadata/", self.url)],
+            targets_urls: vec![self.url.clone()],
             trust: Trust::RootFile(self.root_file()),
             store: self.folder.path().join("store"),
             naming: TargetNaming::default(),

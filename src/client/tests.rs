@@ -2,6 +2,7 @@
 
 mod attacks;
 mod delegations;
+mod downloads;
 mod roots;
 mod workflow;
 

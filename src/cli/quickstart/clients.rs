@@ -18,8 +18,8 @@ impl Trip {
     /// A TUF client; `store` names its folder of trusted metadata.
     fn client(&self, store: &str, naming: TargetNaming) -> Result<Client, String> {
         Client::open(ClientOptions {
-            metadata_url: format!("{}{}", self.gate_url, self.folder.config.gate.metadata_prefix),
-            targets_url: format!("{}/", self.gate_url),
+            metadata_urls: vec![format!("{}{}", self.gate_url, self.folder.config.gate.metadata_prefix)],
+            targets_urls: vec![format!("{}/", self.gate_url)],
             trust: Trust::RootFile(self.folder.root()),
             store: self.scratch.join("clients").join(store),
             naming,

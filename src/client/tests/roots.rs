@@ -64,7 +64,10 @@ async fn the_chain_ends_at_403_404_and_410_and_breaks_at_anything_else() {
         repo.site.set("/metadata/2.root.json", Reply::Status(status));
         let broken = repo.refresh().await.unwrap_err();
         assert!(
-            matches!(broken, ClientError::Fetch(FetchError::Status { .. })),
+            matches!(
+                broken,
+                ClientError::Fetch(FetchError::Status { .. } | FetchError::Redirect { .. })
+            ),
             "{status}: {broken}"
         );
     }

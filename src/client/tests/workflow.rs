@@ -11,7 +11,7 @@ async fn both_views_and_all_names_lead_to_the_same_bytes() {
         for naming in [TargetNaming::Bare, TargetNaming::HashedFolder, TargetNaming::HashedName] {
             for (path, bytes) in &repo.files {
                 let options = ClientOptions {
-                    metadata_url: format!("{}{view}", repo.url),
+                    metadata_urls: vec![format!("{}{view}", repo.url)],
                     store: repo.folder.path().join(view),
                     naming,
                     ..repo.options()
