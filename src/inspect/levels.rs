@@ -27,7 +27,7 @@ use crate::digest::Digest;
 /// Roles that are read before what they brought is told and dropped.
 const CHUNK: usize = 64;
 /// Roles of one delegator that are visited, unless all are.
-const SAMPLED_ROLES: usize = 8;
+const SAMPLED_ROLES: usize = 64;
 /// Limit of python-tuf, go-tuf, tuf-js and others.
 const MAX_TARGETS: u64 = 5_000_000;
 /// Most roles that one walk reads.
@@ -183,6 +183,8 @@ impl Walk<'_> {
             chosen.sort_by_cached_key(|name| role::lot(options.seed, name));
             chosen.truncate(SAMPLED_ROLES);
             chosen.sort_unstable();
+            // It is to be assumed that the others hold targets.
+            self.facts.delegated_targets = true;
         }
         for name in &chosen {
             next.push(((*name).clone(), done.name.clone(), delegations.signers(name).cloned()));

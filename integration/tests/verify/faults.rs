@@ -609,7 +609,7 @@ pub fn faults() -> Vec<Fault> {
             SizeLimit,
             "snapshot.json",
             |copy| {
-                edit_role(copy, "snapshot", |signed| signed["x"] = "y".repeat(2_100_000).into());
+                edit_role(copy, "snapshot", |signed| signed["x"] = "y".repeat(1_100_000).into());
             },
         ),
         fault(
