@@ -83,7 +83,11 @@ impl Verify {
             return Ok(());
         }
         let (errors, warnings) = count(&report);
-        let found = CliError::failed(format_args!("found {errors} errors and {warnings} warnings"));
+        let found = CliError::failed(format_args!(
+            "found {} and {}",
+            number(errors, "error"),
+            number(warnings, "warning")
+        ));
         Err(found.hint("the lines above say where; `--json` has them for programs"))
     }
 
@@ -118,6 +122,11 @@ fn count(report: &Report) -> (usize, usize) {
             .count()
     };
     (of(Severity::Error), of(Severity::Warning))
+}
+
+fn number(count: usize, of: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {of}{plural}")
 }
 
 fn bar() -> ProgressBar {

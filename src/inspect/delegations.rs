@@ -1,9 +1,9 @@
 //! Delegations as the walk reads them, and where a client would look for a path. Pure.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -15,8 +15,6 @@ use super::{
 };
 use crate::{client::delegation::matches, digest::Digest, target::bin_of};
 
-/// Visits after which a look-up ends here; every client but tough ends far earlier.
-const MAX_VISITED: usize = 64;
 /// Bins of a succinct delegation that are enumerated; more are counted only.
 pub const MAX_BINS: u32 = 16_384;
 
@@ -159,7 +157,7 @@ impl Delegations {
     }
 
     /// The roles that may speak for a path, in order, up to the first terminating one; with whether it is that.
-    fn candidates(&self, path: &str, id: &Digest) -> Vec<(String, bool)> {
+    pub fn candidates(&self, path: &str, id: &Digest) -> Vec<(String, bool)> {
         if let Some(bins) = &self.succinct {
             return vec![(bins.name(bin_of(id, bins.bits)), true)];
         }
@@ -280,196 +278,5 @@ impl Succinct {
             bits: bits as u8,
             prefix: prefix.to_owned(),
         })
-    }
-}
-
-/// Who delegates to whom, as far as it was read.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
-    delegators: HashMap<String, Arc<Delegations>>,
-}
-
-impl Graph {
-    /// Adds what a role delegates.
-    pub fn add(&mut self, role: &str, delegations: Arc<Delegations>) {
-        self.delegators.insert(role.to_owned(), delegations);
-    }
-
-    /// Every delegator.
-    pub fn delegators(&self) -> impl Iterator<Item = (&String, &Arc<Delegations>)> {
-        self.delegators.iter()
-    }
-
-    /// How many roles a client visits until it reads `role` for this path (TUF spec 5.6.7), `role` included; `None` when
-    /// it never does. What `role` lists is taken to be listed nowhere before.
-    pub fn visits(&self, path: &str, role: &str) -> Option<usize> {
-        let id = Digest::of(path);
-        let mut visited = HashSet::new();
-        let mut ahead = vec!["targets".to_owned()];
-        while let Some(name) = ahead.pop() {
-            if !visited.insert(name.clone()) {
-                continue;
-            }
-            if name == role {
-                return Some(visited.len());
-            }
-            if visited.len() >= MAX_VISITED {
-                return None;
-            }
-            let Some(delegations) = self.delegators.get(&name) else {
-                continue;
-            };
-            let next = delegations.candidates(path, &id);
-            if next.last().is_some_and(|(_, terminating)| *terminating) {
-                ahead.clear();
-            }
-            ahead.extend(next.into_iter().rev().map(|(name, _)| name));
-        }
-        None
-    }
-
-    /// A circle of delegations, by its names; `None` when there is none.
-    pub fn cycle(&self) -> Option<Vec<String>> {
-        let mut done = HashSet::new();
-        let mut starts: Vec<_> = self.delegators.keys().collect();
-        starts.sort_unstable();
-        for start in starts {
-            // A path from `start`, with the names still to be tried below each of its roles.
-            let mut path = vec![(start.clone(), self.children(start))];
-            while let Some((_, children)) = path.last_mut() {
-                let Some(next) = children.pop() else {
-                    if let Some((name, _)) = path.pop() {
-                        done.insert(name);
-                    }
-                    continue;
-                };
-                if let Some(at) = path.iter().position(|(name, _)| *name == next) {
-                    let mut circle: Vec<_> = path[at..].iter().map(|(name, _)| name.clone()).collect();
-                    circle.push(next);
-                    return Some(circle);
-                }
-                if !done.contains(&next) {
-                    let children = self.children(&next);
-                    path.push((next, children));
-                }
-            }
-        }
-        None
-    }
-
-    /// The delegators that a role delegates to: others are the end of no circle.
-    fn children(&self, role: &str) -> Vec<String> {
-        let names = self.delegators.get(role).map(|delegations| delegations.names());
-        let mut names = names.unwrap_or_default();
-        names.retain(|name| self.delegators.contains_key(name) || name == "targets");
-        names
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::tuf::{
-        layout::Generation,
-        verify::testing::{id, key, keys},
-    };
-
-    fn read(rest: Value) -> (Option<Delegations>, Vec<&'static str>) {
-        let mut value = json!({"keys": keys(&[&key(1)])});
-        value.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        let (mut facts, mut findings) = (Facts::default(), Findings::default());
-        let read = Delegations::read(Some(&value), &Place::file("x"), &mut facts, &mut findings);
-        (read, findings.codes())
-    }
-
-    fn role(name: &str, terminating: bool, what: &str, patterns: &[&str]) -> Value {
-        json!({"name": name, "keyids": [id(&key(1))], "threshold": 1, "terminating": terminating, what: patterns})
-    }
-
-    fn graph(of: &[(&str, Value)]) -> Graph {
-        let mut graph = Graph::default();
-        for (name, roles) in of {
-            graph.add(name, Arc::new(read(json!({"roles": roles})).0.unwrap()));
-        }
-        graph
-    }
-
-    #[test]
-    fn a_client_visits_roles_in_order_until_a_terminating_one() {
-        let graph = graph(&[
-            (
-                "targets",
-                json!([
-                    role("a", false, "paths", &["x/*"]),
-                    role("b", true, "paths", &["x/1", "y"]),
-                    role("c", false, "path_hash_prefixes", &[""])
-                ]),
-            ),
-            ("a", json!([role("d", false, "paths", &["x/*"])])),
-        ]);
-        assert_eq!(graph.visits("x/1", "targets"), Some(1));
-        assert_eq!(graph.visits("x/1", "a"), Some(2));
-        assert_eq!(graph.visits("x/1", "d"), Some(3));
-        assert_eq!(graph.visits("x/1", "b"), Some(4));
-        assert_eq!(graph.visits("x/1", "c"), None, "b ends the search");
-        assert_eq!(graph.visits("x/2", "c"), Some(4));
-        assert_eq!(graph.visits("z", "c"), Some(2));
-        assert_eq!(graph.visits("z", "a"), None);
-    }
-
-    #[test]
-    fn both_forms_of_bins_lead_to_the_same_bin() {
-        let generation = Generation::of(32).unwrap();
-        let named: Vec<_> = (0..32)
-            .map(|bin| {
-                let prefixes = generation.hash_prefixes(bin);
-                let prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
-                role(&generation.name(bin), true, "path_hash_prefixes", &prefixes)
-            })
-            .collect();
-        let succinct = json!({
-            "keyids": [id(&key(1))], "threshold": 1, "bit_length": 5, "name_prefix": "bins5",
-        });
-        let (named, none) = read(json!({"roles": named}));
-        let (succinct, neither) = read(json!({"succinct_roles": succinct}));
-        assert!(none.is_empty() && neither.is_empty());
-        let (named, succinct) = (named.unwrap(), succinct.unwrap());
-        for number in 0..200 {
-            let path = format!("some/path-{number}");
-            let id = Digest::of(&path);
-            assert_eq!(named.candidates(&path, &id), succinct.candidates(&path, &id));
-        }
-    }
-
-    #[test]
-    fn circles_are_found() {
-        let to = |name: &str| json!([role(name, false, "paths", &["*"])]);
-        let circle = graph(&[("targets", to("a")), ("a", to("b")), ("b", to("a"))]);
-        assert_eq!(circle.cycle().unwrap().len(), 3);
-        assert_eq!(circle.visits("x", "b"), Some(3), "each role is visited once");
-        assert!(
-            graph(&[("targets", to("a")), ("a", to("b")), ("b", to("c"))])
-                .cycle()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn delegations_that_contradict_themselves_are_told() {
-        for bad in [
-            json!({}),
-            json!({"roles": [role("timestamp", true, "paths", &["*"])]}),
-            json!({"roles": [role("a", true, "other", &["*"])]}),
-            json!({"roles": [role("a", true, "path_hash_prefixes", &["AB"])]}),
-            json!({"roles": [role("a", true, "path_hash_prefixes", &["0", "1"])]}),
-            json!({"roles": [role("a", true, "paths", &["0"]), role("a", true, "paths", &["1"])]}),
-            json!({"roles": [{"keyids": [], "threshold": 1}]}),
-            json!({"succinct_roles": {"keyids": [], "threshold": 1, "bit_length": 33, "name_prefix": "b"}}),
-        ] {
-            assert!(read(bad.clone()).1.contains(&"delegation-invalid"), "{bad}");
-        }
     }
 }

@@ -93,20 +93,20 @@ impl Walk<'_> {
             self.counts.bytes += done.wanted.length;
         }
         let nowhere = all.iter().all(|(_, outcome)| matches!(outcome, Outcome::Missing(_)));
-        if nowhere && let Some((form, Outcome::Missing(why))) = all.first() {
-            findings.error(
-                Code::TargetMissing,
-                &place,
-                format_args!("it cannot be downloaded, asked for as {form}: {why}"),
-            );
-        } else {
-            for (form, outcome) in &all {
-                let Outcome::Missing(why) = outcome else { continue };
-                let message = format!("it cannot be downloaded as {form}: {why}");
-                match consistent && form.starts_with("dir/") && *form != "dir/name" {
-                    true => findings.error(Code::TargetNameMissing, &place, message),
-                    false => findings.note(Code::TargetNameMissing, &place, message),
-                }
+        if nowhere {
+            if let Some((form, Outcome::Missing(why))) = all.first() {
+                let message = format!("it cannot be downloaded, asked for as {form}: {why}");
+                findings.error(Code::TargetMissing, &place, message);
+            }
+            // Nobody gets it, whatever name is asked for.
+            return;
+        }
+        for (form, outcome) in &all {
+            let Outcome::Missing(why) = outcome else { continue };
+            let message = format!("it cannot be downloaded as {form}: {why}");
+            match consistent && form.starts_with("dir/") && *form != "dir/name" {
+                true => findings.error(Code::TargetNameMissing, &place, message),
+                false => findings.note(Code::TargetNameMissing, &place, message),
             }
         }
         let count = |served: &mut Served, outcome: &Outcome| match outcome {

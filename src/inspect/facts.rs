@@ -103,7 +103,7 @@ pub struct Facts {
     pub depth: u64,
     /// Most roles that a client visits for a target it finds.
     pub visited: u64,
-    /// Targets in delegated roles were seen.
+    /// Targets in delegated roles were seen, or not all of these roles were read.
     pub delegated_targets: bool,
     /// Keys, each once.
     pub keys: BTreeSet<KeyFact>,

@@ -10,12 +10,16 @@
 
 mod again;
 pub mod clients;
+mod code;
 mod delegations;
 mod document;
 mod download;
 mod facts;
 mod finding;
+mod graph;
 mod keys;
+mod levels;
+mod names;
 mod role;
 mod roots;
 mod top;
@@ -27,8 +31,9 @@ use serde::Serialize;
 
 pub use self::{
     clients::{Client, Effect, Reason, Verdict},
+    code::Code,
     facts::Facts,
-    finding::{Code, Finding, Place, Severity},
+    finding::{Finding, Place, Severity},
 };
 use crate::client::{ClientError, Timeouts};
 

@@ -7,10 +7,11 @@ use http::StatusCode;
 
 use super::{
     Code, Place,
-    delegations::{Delegated, Delegations, Graph, Succinct},
+    delegations::{Delegated, Delegations, Succinct},
     document::Document,
     facts::{Facts, Sized},
     finding::Findings,
+    graph::Graph,
     role::{expiry, lot, soon},
     roots::Root,
     top::{Snapshot, Timestamp},
