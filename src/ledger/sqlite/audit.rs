@@ -90,19 +90,19 @@ pub(super) fn walk(
         }
     }
     let next = row::next(conn, "audit")?;
-    if next == number + 1 {
+    if next == number.saturating_add(1) {
         return Ok(());
     }
     let detail = format!(
         "the audit chain ends at line {number}, but line {} was written",
-        next - 1
+        next.saturating_sub(1)
     );
-    each(next - 1, Err(Fault::Damaged(detail)))
+    each(next.saturating_sub(1), Err(Fault::Damaged(detail)))
 }
 
 impl Link {
     fn follows(&self, number: u64, before: &Digest) -> Result<(), Fault> {
-        if self.number == number + 1 && self.link == chained(before, self.number, &self.line) {
+        if self.number == number.saturating_add(1) && self.link == chained(before, self.number, &self.line) {
             return Ok(());
         }
         let detail = format!("the audit chain is broken at line {}", self.number);

@@ -28,7 +28,7 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
     structure(conn, out)?;
     let mut numbers = Numbers::default();
     // Told by the counter: an older one is not the newest because that one is damaged.
-    let newest = row::next(conn, "publication").map_or(0, |next| next - 1);
+    let newest = row::next(conn, "publication").map_or(0, |next| next.saturating_sub(1));
     numbers.published = table(conn, out, "ORDER BY number DESC", |last: Numbered| {
         numbers.publications = numbers.publications.max(last.number);
         numbers.covered = numbers.covered.max(last.publication.upto);
@@ -137,7 +137,7 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
         complain("tally", "it counts other things than live targets".to_owned())?;
     }
     // Only a publication drops observations, and none but those it covers: a gap is an upload that would never be signed.
-    let last = row::next(conn, "observation")? - 1;
+    let last = row::next(conn, "observation")?.saturating_sub(1);
     let mut standing = conn.prepare("SELECT count(*) FROM observation WHERE seq > ?")?;
     let standing: i64 = standing.query_row([numbers.upto.cast_signed()], |row| row.get(0))?;
     let due = last.saturating_sub(numbers.upto);
@@ -145,7 +145,7 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
         let detail = format!("{standing} of the {due} that no publication covers are there");
         complain("observation", detail)?;
     }
-    let last = row::next(conn, "publication")? - 1;
+    let last = row::next(conn, "publication")?.saturating_sub(1);
     if numbers.published && last > numbers.publications {
         let detail = format!(
             "the newest is number {}, but number {last} was recorded",
