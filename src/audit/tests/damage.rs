@@ -43,9 +43,10 @@ async fn a_flip_of_any_byte_of_any_metadata_file_is_found() {
             walk.judge(&name, role, Some(version), bytes.into(), pins);
             let report = std::mem::take(walk.report);
             let named = |place: &str| place == world.file(&name).display().to_string();
-            let mut errors = report.findings().filter(|finding| finding.severity == Severity::Error);
+            // White space in a root is a warning, since others make roots too.
+            let mut wrong = report.findings().filter(|finding| finding.severity != Severity::Note);
             assert_eq!(
-                errors.any(|finding| named(&finding.place)),
+                wrong.any(|finding| named(&finding.place)),
                 what != "nothing",
                 "{name}: {what}: {report}"
             );
