@@ -184,6 +184,8 @@ fn an_aborted_upload_keeps_no_path_that_the_gate_may_not_read() {
     until("the reservation", || {
         !runtime.block_on(ledger.reservations()).unwrap().is_empty()
     });
+    // What an origin does is settled when it reads a head.
+    until("the origin to take it", || origin.count("/kept") == 1);
     origin.script("/kept", Behaviour::WriteOnly);
     drop(stream);
     until("another upload", || gate.put("/kept", b"good").status == 201);
