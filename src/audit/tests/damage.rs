@@ -43,13 +43,12 @@ async fn a_flip_of_any_byte_of_any_metadata_file_is_found() {
             walk.judge(&name, role, Some(version), bytes.into(), pins);
             let report = std::mem::take(walk.report);
             let named = |place: &str| place == world.file(&name).display().to_string();
-            // White space in a root is a warning, since others make roots too.
-            let mut wrong = report.findings().filter(|finding| finding.severity != Severity::Note);
-            assert_eq!(
-                wrong.any(|finding| named(&finding.place)),
-                what != "nothing",
-                "{name}: {what}: {report}"
-            );
+            // Other tools set white space between, and may have made this root: that it is there is told, as a warning.
+            let spaced = what == "a line's end" && role == "root";
+            let bad = |severity| severity == Severity::Error || (spaced && severity == Severity::Warning);
+            let mut found = report.findings().filter(|finding| bad(finding.severity));
+            let found = found.any(|finding| named(&finding.place));
+            assert_eq!(found, what != "nothing", "{name}: {what}: {report}");
         };
         found("nothing", whole.clone());
         for at in 0..whole.len() {
