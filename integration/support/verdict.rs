@@ -122,7 +122,8 @@ pub fn verified(place: &Place, all: bool) -> (String, Vec<String>) {
         .arg("verify")
         .arg("--root")
         .arg(&place.root)
-        .arg("--json").args(all.then_some("--all"));
+        .arg("--json")
+        .args(all.then_some("--all"));
     command.args([
         "--metadata-url",
         &place.metadata_url,
