@@ -24,6 +24,9 @@ pub struct Scenario {
     /// The server is slow: the clients get short timeouts.
     #[serde(default)]
     pub hurry: bool,
+    /// Thousands of roles: `tufgate verify` is asked for a sample instead of `--all`.
+    #[serde(default)]
+    pub crowded: bool,
     pub steps: Vec<Step>,
     pub verify: Verify,
 }

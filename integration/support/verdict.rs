@@ -116,13 +116,14 @@ pub fn init(place: &Place) -> Begun {
 }
 
 /// What `tufgate verify` says of the state served now: `clean`, `warned` or `found`, and the codes of what it found.
-pub fn verified(place: &Place) -> (String, Vec<String>) {
+pub fn verified(place: &Place, all: bool) -> (String, Vec<String>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tufgate"));
     command
         .arg("verify")
         .arg("--root")
         .arg(&place.root)
-        .args(["--all", "--json"]);
+        .arg("--json")
+        .args(all.then_some("--all"));
     command.args([
         "--metadata-url",
         &place.metadata_url,
