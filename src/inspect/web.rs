@@ -27,7 +27,6 @@ const MAX_OTHER: usize = 64 << 10;
 const CACHED: i64 = 60;
 
 /// The server as it is asked.
-#[derive(Debug)]
 pub struct Web {
     fetcher: Fetcher,
     requests: AtomicU64,
