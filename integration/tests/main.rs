@@ -14,6 +14,7 @@ mod hostile;
 mod matrix;
 mod metadata;
 mod operate;
+mod protocol;
 mod put;
 mod structure;
 mod uploads;

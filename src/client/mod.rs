@@ -39,18 +39,17 @@ mod roots;
 mod search;
 pub mod store;
 pub mod trusted;
+mod update;
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::Instant;
 
 pub use self::{
     download::Downloaded,
@@ -60,15 +59,7 @@ pub use self::{
     notice::Notice,
     place::Place,
 };
-use self::{
-    download::Source,
-    error::refused,
-    mirrors::Mirrors,
-    naming::Base,
-    search::Update,
-    store::{Lock, Store},
-    trusted::{Seen, Trusted},
-};
+use self::{download::Source, error::refused, mirrors::Mirrors, naming::Base, search::Update, store::Store};
 use crate::{
     clock::{Clock, SystemClock},
     digest::Digest,
@@ -85,8 +76,6 @@ const MAX_SNAPSHOT: u64 = 2_000_000;
 const MAX_TARGETS: u64 = 5_000_000;
 /// Most bytes of any file, whatever length is listed: a stolen key must not exhaust memory.
 const MAX_LISTED: u64 = 64 << 20;
-/// How often a lock that another process holds is tried again.
-const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Which root is trusted to begin with.
 #[derive(Clone, Debug)]
@@ -322,66 +311,6 @@ impl Client {
             mirrors: &self.targets,
             target,
             url,
-        }
-    }
-
-    async fn update_timestamp(&self, trusted: &mut Trusted) -> Result<(), ClientError> {
-        const NAME: &str = "timestamp.json";
-        // What does not verify any more (rotated keys, a damaged file) is as good as absent. An expired one still tells
-        // which versions were seen.
-        let stored = self.store.read(NAME, MAX_TIMESTAMP)?;
-        let stored = stored.map(|stored| trusted.take_timestamp(&stored));
-        if self.options.offline {
-            stored.unwrap_or_else(|| Err(ClientError::Offline(NAME.to_owned())))?;
-            return trusted.check_timestamp_expiry();
-        }
-        let url = self.metadata.current().metadata("timestamp", None);
-        let bytes = self.metadata(NAME, &url, MAX_TIMESTAMP).await?;
-        let seen = trusted.take_timestamp(&bytes)?;
-        trusted.check_timestamp_expiry()?;
-        match seen {
-            Seen::New => self.store.write(NAME, &bytes),
-            Seen::Same => Ok(()),
-        }
-    }
-
-    /// Says the digest of the snapshot in use.
-    async fn update_snapshot(&self, trusted: &mut Trusted) -> Result<Digest, ClientError> {
-        const NAME: &str = "snapshot.json";
-        let listed = trusted.snapshot_listing()?.clone();
-        if let Some(stored) = self.store.read(NAME, MAX_LISTED)?
-            && trusted.adopt_snapshot(&stored).unwrap_or(false)
-        {
-            trusted.check_snapshot_expiry()?;
-            return Ok(Digest::of(&stored));
-        }
-        let consistent = trusted.root().consistent_snapshot;
-        let take = |bytes: &[u8]| trusted.take_snapshot(bytes);
-        let (bytes, ()) = self
-            .versioned(consistent, "snapshot", &listed, MAX_SNAPSHOT, take)
-            .await?;
-        trusted.check_snapshot_expiry()?;
-        self.store.write(NAME, &bytes)?;
-        Ok(Digest::of(&bytes))
-    }
-
-    /// The digest of the snapshot that the store holds now.
-    fn stored_snapshot(&self) -> Result<Option<Digest>, ClientError> {
-        Ok(self.store.read("snapshot.json", MAX_LISTED)?.map(Digest::of))
-    }
-
-    /// Waits until no other process and no other client works in the store, but not longer than five answers may take.
-    async fn lock(&self) -> Result<Lock, ClientError> {
-        let deadline = Instant::now() + 5 * self.options.timeouts.total;
-        loop {
-            if let Some(lock) = self.store.try_lock()? {
-                return Ok(lock);
-            }
-            if Instant::now() >= deadline {
-                return Err(ClientError::Busy(self.store.folder().to_owned()));
-            }
-            // Nothing tells when a file lock is given back.
-            tokio::time::sleep(LOCK_POLL).await;
         }
     }
 

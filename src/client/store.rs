@@ -130,7 +130,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 /// Refuses what others may have changed.
 fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), ClientError> {
     let user = rustix::process::geteuid().as_raw();
-    match distrusted(metadata.uid(), metadata.mode(), user) {
+    match distrusted(metadata.uid(), metadata.gid(), metadata.mode(), user) {
         None => Ok(()),
         Some(why) => Err(ClientError::Unsafe {
             path: path.to_owned(),
@@ -141,11 +141,14 @@ fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), ClientError> 
 
 /// Why `user` should not believe a file or folder. What root owns is believed by everybody, since root can change
 /// everything anyhow; root itself believes nobody else, or a user's cache would become the system's trust under `sudo`.
-fn distrusted(owner: u32, mode: u32, user: u32) -> Option<String> {
+/// A group may write if it has its owner's number: Debian, Fedora and others give each user a group of their own, and let
+/// new folders be writable by it.
+fn distrusted(owner: u32, group: u32, mode: u32, user: u32) -> Option<String> {
     if owner != user && owner != 0 {
         return Some(format!("it belongs to user {owner}, not to user {user}"));
     }
-    if mode & 0o022 != 0 {
+    let shared = if group == owner { 0o002 } else { 0o022 };
+    if mode & shared != 0 {
         return Some(format!("others may write to it (mode {:o})", mode & 0o7777));
     }
     None
@@ -161,22 +164,25 @@ mod tests {
 
     #[test]
     fn only_what_the_user_or_root_owns_alone_is_believed() {
-        for (owner, mode, user, believed) in [
-            (1000, 0o40700, 1000, true),
-            (1000, 0o40755, 1000, true),
-            (1000, 0o40775, 1000, false),
-            (1000, 0o40757, 1000, false),
-            (1000, 0o41777, 1000, false),
-            (0, 0o40755, 1000, true),
-            (0, 0o40777, 1000, false),
-            (0, 0o40700, 0, true),
-            (1000, 0o40700, 0, false),
-            (1001, 0o40700, 1000, false),
+        for (owner, group, mode, user, believed) in [
+            (1000, 1000, 0o40700, 1000, true),
+            (1000, 100, 0o40755, 1000, true),
+            (1000, 1000, 0o40775, 1000, true),
+            (1000, 100, 0o40775, 1000, false),
+            (1000, 1000, 0o40757, 1000, false),
+            (1000, 1000, 0o41777, 1000, false),
+            (0, 0, 0o40755, 1000, true),
+            (0, 1000, 0o40775, 1000, false),
+            (0, 0, 0o40777, 1000, false),
+            (0, 0, 0o40700, 0, true),
+            (1000, 1000, 0o40700, 0, false),
+            (1001, 1001, 0o40700, 1000, false),
         ] {
+            let judged = distrusted(owner, group, mode, user);
             assert_eq!(
-                distrusted(owner, mode, user).is_none(),
+                judged.is_none(),
                 believed,
-                "{owner} {mode:o} {user}"
+                "{owner} {group} {mode:o} {user}: {judged:?}"
             );
         }
     }

@@ -4,6 +4,7 @@ mod attacks;
 mod delegations;
 mod downloads;
 mod roots;
+mod store;
 mod workflow;
 
 use super::{testing::*, *};

@@ -235,10 +235,7 @@ async fn those_who_judge_answers_themselves_get_them_all() {
     )
     .await;
     let (status, headers, mut stream) = quick().ask(&url, 2).await.unwrap();
-    assert_eq!(
-        (status.as_u16(), &headers[CONTENT_ENCODING]),
-        (500, &"gzip".parse().unwrap())
-    );
+    assert!(status.as_u16() == 500 && headers[CONTENT_ENCODING] == "gzip");
     assert_eq!(stream.next().await.unwrap().unwrap(), "no");
 }
 

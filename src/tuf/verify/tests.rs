@@ -181,6 +181,39 @@ fn a_root_is_signed_by_its_own_keys_and_lists_all_roles() {
     assert!(matches!(lacking, Err(VerifyError::Keys(_))), "{lacking:?}");
 }
 
+/// By python-tuf; see `fixtures/signatures/make`.
+const ALL_TYPES: &[u8] = include_bytes!("../../../fixtures/signatures/root.json");
+
+#[test]
+fn every_type_of_key_signs_and_no_bad_signature_of_any_counts() {
+    let root = Unverified::parse(ALL_TYPES).unwrap().self_signed_root().unwrap();
+    assert_eq!(root.roles["root"].keyids.len(), 4);
+    assert!(root.keys.values().all(|key| key.usable().is_some()));
+    let envelope: Value = serde_json::from_slice(ALL_TYPES).unwrap();
+    let judge = |envelope: &Value| {
+        Unverified::parse(envelope.to_string().as_bytes())
+            .unwrap()
+            .self_signed_root()
+            .err()
+    };
+    for line in 0..4 {
+        let mut other = envelope.clone();
+        let good = other["signatures"][line]["sig"].as_str().unwrap();
+        let last = if good.ends_with('0') { "1" } else { "0" };
+        other["signatures"][line]["sig"] = format!("{}{last}", &good[..good.len() - 1]).into();
+        assert_eq!(judge(&other), threshold(3, 4), "{line}");
+        other["signatures"].as_array_mut().unwrap().remove(line);
+        assert_eq!(judge(&other), threshold(3, 4), "{line}");
+    }
+    let mut composed = envelope;
+    composed["signed"]["x-text"]["a"] = "\u{e9}".into();
+    assert_eq!(
+        judge(&composed),
+        threshold(0, 4),
+        "the same text in another normal form is another"
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic_or_pass(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
