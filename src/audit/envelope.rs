@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::tuf::canonical;
+use crate::tuf::{canonical, json};
 
 /// A file that has the form of signed metadata.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Envelope {
 impl Envelope {
     /// Reads a file; the error says what in it the gate never writes.
     pub(super) fn read(bytes: Bytes) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| format!("it is not JSON: {error}"))?;
+        let value = json::parse(&bytes).map_err(|error| format!("it is not JSON: {error}"))?;
         let Value::Object(mut fields) = value else {
             return Err("it is no JSON object".to_owned());
         };
