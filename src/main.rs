@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tufgate::cli::Cli;
+use tufgate::Cli;
 
 fn main() -> ExitCode {
     Cli::start()

@@ -96,6 +96,7 @@ impl Spool {
     }
 
     /// Bytes reserved at this moment.
+    #[cfg(test)]
     pub fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }

@@ -10,9 +10,6 @@ use crate::config::Log;
 /// Environment variable whose filter directives take the place of `[log] filter`.
 pub const FILTER_VARIABLE: &str = "TUFGATE_LOG";
 
-/// Target of the access log: one line a request.
-pub const ACCESS: &str = "tufgate::access";
-
 /// Logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -120,6 +117,8 @@ metrics! {
     timestamp_expires: IntGauge,
     /// Failures of background roles, by role.
     role_failures_total: IntCounterVec["role"],
+    /// Requests for which the program that the gate is in left out a hook of the gate's, by hook: an error in it.
+    untapped_total: IntCounterVec["hook"],
     /// 1 while wildcard answers of the upstream keep learning by fetch off.
     learning_disabled: IntGauge,
 }

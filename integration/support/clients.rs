@@ -200,6 +200,11 @@ fn with_script(interpreter: PathBuf, script: PathBuf) -> Command {
     command
 }
 
+/// The Python that has python-tuf.
+pub fn python() -> PathBuf {
+    built().join("venv/bin/python")
+}
+
 /// Where `integration/install` put the clients.
 fn built() -> PathBuf {
     match std::env::var_os("TUFGATE_CLIENTS") {

@@ -74,9 +74,11 @@ pub struct Gate {
     child: Option<Child>,
 }
 
-/// The binary under test.
+/// The binary under test: cargo's own, or the one that `integration/run --release` built.
 pub fn binary() -> PathBuf {
-    std::env::var_os("TUFGATE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_tufgate").into(), PathBuf::from)
+    let built = option_env!("CARGO_BIN_EXE_tufgate").or(option_env!("CARGO_BIN_EXE_embed"));
+    let given = std::env::var_os("TUFGATE_BIN").map(PathBuf::from);
+    given.or(built.map(PathBuf::from)).expect("no binary to test")
 }
 
 /// A loopback address nobody listens on at this moment.
@@ -166,12 +168,14 @@ impl Gate {
         self.until_ready();
     }
 
-    /// Waits until `/readyz` says 200; fails with the log when the process ends first.
+    /// Waits until `/readyz` says 200 and clients can connect, which is not the gate's to say where the listener is
+    /// another program's; fails with the log when the process ends first.
     pub fn until_ready(&mut self) {
-        let admin = self.admin;
+        let (addr, admin) = (self.addr, self.admin);
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            if std::net::TcpStream::connect(admin).is_ok() && http::get(admin, "/readyz").status == 200 {
+            let open = |addr| std::net::TcpStream::connect(addr).is_ok();
+            if open(admin) && http::get(admin, "/readyz").status == 200 && open(addr) {
                 return;
             }
             let gone = self.child.as_mut().and_then(|child| child.try_wait().unwrap());

@@ -11,3 +11,8 @@ pub mod gate;
 pub mod http;
 pub mod nginx;
 pub mod origin;
+pub mod repository;
+pub mod scenario;
+pub mod site;
+pub mod stage;
+pub mod verdict;

@@ -10,6 +10,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -44,6 +45,10 @@ pub enum Behaviour {
     Reset(usize),
     /// As `Truncate`, then says nothing more.
     Stall(Framing, usize),
+    /// Serves a gigabyte of spaces, whatever is stored; announces it where the framing does.
+    Endless(Framing),
+    /// Serves spaces for ever, one after each such wait.
+    Drip(Duration),
     /// Serves with a Content-Length off by so much: positive announces more than comes, negative less.
     Lie(i64),
     /// Serves this part of the stored file with that status (200 or 206) and a Content-Range.
@@ -236,6 +241,8 @@ async fn answer_read(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, fi
         B::Status(status) => return plain(stream, *status, "").await,
         B::WriteOnly => return plain(stream, 401, "").await,
         B::Redirect(to) => return plain(stream, 302, &format!("Location: {to}\r\n")).await,
+        B::Endless(framing) => return gigabyte(stream, *framing).await,
+        B::Drip(wait) => return drip(stream, *wait).await,
         _ if !found => return plain(stream, 404, "").await,
         _ => {}
     }
@@ -335,6 +342,34 @@ async fn answer_write(stream: &mut Stream, seen: &Seen, behaviour: &Behaviour, s
             };
             plain(stream, status, "").await
         }
+    }
+}
+
+/// A gigabyte, as far as the client wants it.
+async fn gigabyte(stream: &mut Stream, framing: Framing) -> Next {
+    const LENGTH: usize = 1 << 30;
+    let told = match framing {
+        Framing::Length => format!("Content-Length: {LENGTH}"),
+        Framing::Chunked => "Transfer-Encoding: chunked".to_owned(),
+        Framing::Close | Framing::Old => "Connection: close".to_owned(),
+    };
+    stream
+        .write_all(format!("HTTP/1.1 200 Told\r\n{told}\r\n\r\n").as_bytes())
+        .await?;
+    let piece = [b' '; 1 << 16];
+    for _ in 0..LENGTH / piece.len() {
+        write_body(stream, &piece, framing).await?;
+    }
+    Ok(false)
+}
+
+async fn drip(stream: &mut Stream, wait: Duration) -> Next {
+    stream
+        .write_all(b"HTTP/1.1 200 Told\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await?;
+    loop {
+        tokio::time::sleep(wait).await;
+        write_body(stream, b" ", Framing::Chunked).await?;
     }
 }
 

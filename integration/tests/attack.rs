@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tufgate::ledger::{Ledger, sqlite::SqliteLedger};
+use tufgate::internals::ledger::{Ledger, sqlite::SqliteLedger};
 
 use crate::{
     hostile_origin,
@@ -73,7 +73,7 @@ fn no_header_query_or_method_changes_recorded_bytes() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
     gate.publish("/p", b"recorded");
-    let sum = tufgate::digest::Digest::of(b"recorded").to_string();
+    let sum = tufgate::Digest::of(b"recorded").to_string();
     let stated = ("X-Checksum-Sha256", sum.as_str());
     for trick in [
         ("X-Checksum-Deploy", "true"),
@@ -184,6 +184,8 @@ fn an_aborted_upload_keeps_no_path_that_the_gate_may_not_read() {
     until("the reservation", || {
         !runtime.block_on(ledger.reservations()).unwrap().is_empty()
     });
+    // What an origin does is settled when it reads a head.
+    until("the origin to take it", || origin.count("/kept") == 1);
     origin.script("/kept", Behaviour::WriteOnly);
     drop(stream);
     until("another upload", || gate.put("/kept", b"good").status == 201);

@@ -193,7 +193,7 @@ fn try_put(addr: std::net::SocketAddr, target: &str, body: &[u8]) -> Option<u16>
 
 /// How many of these a TUF client finds, downloads and finds equal to what was uploaded.
 fn verify_all(gate: &Gate, numbers: &[usize]) -> usize {
-    use tufgate::digest::Digest;
+    use tufgate::Digest;
     let mut listed = BTreeMap::new();
     let names = versions(gate.addr).unwrap();
     for (name, version) in names.iter().filter(|(name, _)| name.starts_with("bins4-")) {

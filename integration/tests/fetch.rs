@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tufgate::digest::Digest;
+use tufgate::internals::digest::Digest;
 
 use crate::{
     hostile_origin,

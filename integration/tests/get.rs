@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tufgate::digest::Digest;
+use tufgate::Digest;
 
 use crate::{
     hostile_origin,

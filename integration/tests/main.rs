@@ -4,11 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
 mod attack;
+mod audit;
+mod bad_input;
 mod canonical;
 mod crash;
 mod drift;
 mod fetch;
+mod fuzzed;
 mod get;
 mod hostile;
 mod matrix;
@@ -16,8 +22,11 @@ mod metadata;
 mod operate;
 mod protocol;
 mod put;
+mod scenarios;
 mod structure;
+mod surface;
 mod uploads;
+mod verify;
 
 /// Prints what a test measured, and adds it to the file that `integration/run` shows at its end: cargo keeps the output
 /// of tests that pass to itself.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tufgate::digest::Digest;
+use tufgate::Digest;
 
 use crate::support::{
     clients::{Client, Place},

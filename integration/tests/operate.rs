@@ -368,10 +368,10 @@ fn signal_children(pid: u32) -> std::io::Result<()> {
 }
 
 /// A small file system of its own; unmounted when dropped.
-struct Tmpfs(tempfile::TempDir);
+pub struct Tmpfs(pub tempfile::TempDir);
 
 impl Tmpfs {
-    fn new(size: &str) -> Self {
+    pub fn new(size: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -383,7 +383,7 @@ impl Tmpfs {
     }
 
     /// Leaves no byte free.
-    fn fill(&self) -> PathBuf {
+    pub fn fill(&self) -> PathBuf {
         let file = self.0.path().join("filler");
         let mut filler = fs::OpenOptions::new().create(true).append(true).open(&file).unwrap();
         for size in [65_536, 4096, 1] {
@@ -540,7 +540,7 @@ fn quickstart_starts_and_picks_up_where_it_was() {
             assert_eq!(http::get(addr, "/kept.txt").body, b"kept");
             assert_eq!(http::put(addr, "/kept.txt", b"other").status, 409);
         }
-        fingerprints.push(tufgate::digest::Digest::of(
+        fingerprints.push(tufgate::Digest::of(
             fs::read(folder.path().join(".tufgate/1.root.json")).unwrap(),
         ));
         until("its words", || {

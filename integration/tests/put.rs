@@ -32,7 +32,7 @@ fn an_accepted_put_is_stored_and_signed() {
 
 fn digest64(bytes: &[u8]) -> String {
     use base64ct::{Base64, Encoding};
-    Base64::encode_string(tufgate::digest::Digest::of(bytes).as_bytes())
+    Base64::encode_string(tufgate::Digest::of(bytes).as_bytes())
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn checksum_deploys_are_re_read() {
     // nginx knows no checksum deploy: the body-less PUT truncates. What matters is what the gate makes of it.
     let (nginx, gate) = pair();
     gate.publish("/deployed", b"bytes");
-    let other = tufgate::digest::Digest::of(b"other").to_string();
+    let other = tufgate::Digest::of(b"other").to_string();
     let refused = http::request(
         gate.addr,
         "PUT",

@@ -1,7 +1,7 @@
 //! Uploads to upstreams that answer early, fail, lie or go away: what was acknowledged is signed, what is doubtful is
 //! settled by the gate's own read.
 
-use std::time::Duration;
+use tufgate::internals::ledger::{Ledger, sqlite::SqliteLedger};
 
 use crate::{
     hostile_origin,
@@ -46,13 +46,16 @@ fn bytes_stored_without_an_answer_are_recorded() {
 
 #[test]
 fn doubt_survives_a_crash() {
-    let (_runtime, origin) = hostile_origin();
+    let (runtime, origin) = hostile_origin();
     let mut gate = Gate::start(&Setup::learning(origin.url()).rules("[[rule]]\npath = \"**\"\nkind = \"immutable\"\n"));
+    let ledger = SqliteLedger::open(&gate.dir.join("ledger.db")).unwrap();
     origin.script("/held", Behaviour::Silent);
     let addr = gate.addr;
     let upload = std::thread::spawn(move || http::put(addr, "/held", b"in flight"));
     until("the upload to reach the upstream", || origin.count("/held") > 0);
-    std::thread::sleep(Duration::from_millis(200));
+    until("the reservation", || {
+        !runtime.block_on(ledger.reservations()).unwrap().is_empty()
+    });
     gate.kill();
     let _ = upload.join();
     origin.put_file("/held", b"in flight".to_vec());

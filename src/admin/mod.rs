@@ -4,7 +4,7 @@ pub mod health;
 pub mod host;
 pub mod status;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -52,18 +52,6 @@ pub async fn serve(
     axum::serve(listener, router(admin))
         .with_graceful_shutdown(shutdown)
         .await
-}
-
-/// Binds the admin listener; anything but loopback is refused, since it asks for no credentials.
-pub async fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
-    if !addr.ip().is_loopback() {
-        let refused = std::io::ErrorKind::PermissionDenied;
-        return Err(std::io::Error::new(
-            refused,
-            "the admin listener takes loopback addresses only",
-        ));
-    }
-    TcpListener::bind(addr).await
 }
 
 fn router(admin: Admin) -> Router {

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -18,7 +17,6 @@ use crate::{
 /// What one timestamp names.
 pub(super) struct Current {
     pub(super) timestamp: Arc<Document>,
-    pub(super) expires: Timestamp,
     pub(super) root: Option<NewestRoot>,
     /// Snapshot, targets and delegators, by depot name.
     pub(super) pinned: HashMap<String, Arc<Document>>,
@@ -68,7 +66,6 @@ impl Current {
         }
         Ok(Self {
             timestamp: Arc::new(Document::prepare(bytes, Class::Moving).await),
-            expires: timestamp.expires,
             root,
             pinned,
             published: Published {
@@ -118,7 +115,6 @@ pub(super) async fn newest_root(
 #[derive(Deserialize)]
 struct Listing {
     version: u64,
-    expires: Timestamp,
     meta: HashMap<String, Listed>,
 }
 

@@ -11,7 +11,6 @@ pub mod respond;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use self::{
@@ -169,11 +168,6 @@ impl Catalog {
     /// All observations up to and with this one are in the snapshot served.
     pub fn upto(&self) -> Seq {
         self.published.borrow().upto
-    }
-
-    /// When the timestamp served expires.
-    pub fn timestamp_expires(&self) -> Option<Timestamp> {
-        self.current.load().as_ref().map(|current| current.expires)
     }
 
     /// Follows publications.

@@ -3,13 +3,14 @@
 //! Every subcommand returns a [`CliError`] that knows its exit code (DESIGN 9): 1 failed or found something, 2 usage,
 //! 64 bad configuration, 65 damaged data.
 
-use std::{fmt, future::Future, path::Path, process::ExitCode};
+use std::{fmt, future::Future, io::Write as _, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::{config::ConfigError, server::StartError};
 
+mod audit;
 mod ceremony;
 mod drift;
 pub mod get;
@@ -21,6 +22,7 @@ mod retract;
 mod serve;
 mod status;
 mod tuf;
+mod verify;
 
 /// tufgate puts TUF (The Update Framework) in front of an artifact server nobody has to change
 #[derive(Debug, Parser)]
@@ -33,6 +35,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Audit),
     Drift(drift::Drift),
     Get(get::GetArgs),
     Init(ceremony::Init),
@@ -42,6 +45,7 @@ enum Command {
     Serve(serve::Serve),
     Status(status::Status),
     Tuf(tuf::Tuf),
+    Verify(verify::Verify),
 }
 
 impl Cli {
@@ -64,6 +68,7 @@ impl Cli {
     /// Does what the command line asks; errors are printed here, once, as `error: …` and `hint: …`.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
+            Command::Audit(audit) => audit.run(),
             Command::Drift(drift) => drift.run(),
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
@@ -73,11 +78,13 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
             Command::Tuf(tuf) => tuf.run(),
+            Command::Verify(verify) => verify.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error}");
+                // Not `eprintln!`, which panics where standard error is closed or its disk is full.
+                let _ = writeln!(std::io::stderr(), "{error}");
                 ExitCode::from(error.code)
             }
         }

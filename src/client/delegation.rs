@@ -106,7 +106,7 @@ fn bin_name(bins: &SuccinctRoles, id: &Digest) -> String {
 }
 
 /// PATHPATTERN: `*` and `?` stop at `/`, everything else is itself.
-fn matches(pattern: &str, path: &str) -> bool {
+pub fn matches(pattern: &str, path: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let path: Vec<char> = path.chars().collect();
     let (mut p, mut at) = (0, 0);

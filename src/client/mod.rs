@@ -5,24 +5,6 @@
 //! that is not what the metadata lists. Any repository will do: consistent snapshots or not, every kind of delegation
 //! (TAP 15 among them), every key type of the specification, key ids of any form.
 //!
-//! ```no_run
-//! use std::path::Path;
-//!
-//! use tufgate::client::{Client, ClientError, ClientOptions, Trust};
-//!
-//! async fn fetch() -> Result<(), ClientError> {
-//!     let trust = Trust::RootFile("root.json".into());
-//!     let options = ClientOptions::new("http://gate/metadata/", "http://gate/", trust, "/var/lib/app/tuf");
-//!     let mut client = Client::open(options)?;
-//!     client.refresh().await?;
-//!     if let Some(target) = client.find("app/1.2/app.tar.gz").await? {
-//!         println!("{} bytes, as `{}` says: {}", target.length, target.role, target.hashes);
-//!     }
-//!     client.download("app/1.2/app.tar.gz", Path::new("app.tar.gz"), |_, _| {}).await?;
-//!     Ok(())
-//! }
-//! ```
-//!
 //! One [`Client`] is one update: what its refresh saw holds for all look-ups until the next. Several clients and
 //! processes may share a store; a lock makes them take turns, and no version in it ever goes back.
 

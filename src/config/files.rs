@@ -7,7 +7,7 @@ use super::{Config, ConfigError, KeyFile, Passphrase, error::Source};
 impl Config {
     /// Checks that the online keys are there, that nobody but their owner may read them or their passphrases, and that
     /// passphrases can be had. For the process that opens keys, and for `serve --check`.
-    pub fn check_files(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check_files(&self) -> Result<(), ConfigError> {
         // Read again for the places of keys only; without it, errors lack a line.
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let source = Source::new(&text, &self.file);

@@ -30,27 +30,27 @@ pub use template::{QuickstartTemplate, template};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it came from.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The public listener.
-    pub gate: Gate,
+    pub(crate) gate: Gate,
     /// The artifact server.
-    pub upstream: UpstreamConfig,
+    pub(crate) upstream: UpstreamConfig,
     /// SQLite file of the ledger.
-    pub ledger: PathBuf,
+    pub(crate) ledger: PathBuf,
     /// Folder of the depot.
-    pub depot: PathBuf,
+    pub(crate) depot: PathBuf,
     /// The signer.
-    pub signer: Signer,
+    pub(crate) signer: Signer,
     /// Layout and expiries of the metadata.
-    pub tuf: Tuf,
+    pub(crate) tuf: Tuf,
     /// Online keys.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// The admin listener.
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// Rules, first match wins.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Logs.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 impl Config {
@@ -72,6 +72,21 @@ impl Config {
     /// Reads the environment variable or file of `[upstream.identity]`, if there is one, and nothing else.
     pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         check::config(&error::Source::new(text, file.as_ref()))
+    }
+
+    /// The file it came from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// `[gate] listen`, where clients connect; a program that has the gate inside may listen elsewhere.
+    pub fn listen(&self) -> SocketAddr {
+        self.gate.listen
+    }
+
+    /// `[gate] grace`, the longest wait for requests in flight at the end.
+    pub fn grace(&self) -> Duration {
+        self.gate.grace
     }
 }
 

@@ -54,6 +54,13 @@ impl FsDepot {
         Ok(Self { folder })
     }
 
+    /// Takes a folder as it is, to read it: nothing is made, removed or checked.
+    pub fn look(dir: &Path) -> Self {
+        Self {
+            folder: Arc::new(Folder { path: dir.to_owned() }),
+        }
+    }
+
     /// Runs disk work where it may block.
     async fn blocking<T: Send + 'static>(
         &self,

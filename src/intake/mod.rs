@@ -101,8 +101,8 @@ pub struct Intake {
     queues: tokio::sync::Mutex<[mpsc::Receiver<settle::Task>; 2]>,
     queued: Arc<std::sync::Mutex<HashSet<TargetPath>>>,
     rechecked: Cache<TargetPath, ()>,
-    doubts: Notify,
-    unmarked: std::sync::Mutex<Vec<ReservationId>>,
+    doubts: Arc<Notify>,
+    unmarked: Arc<std::sync::Mutex<Vec<ReservationId>>>,
     learning: AtomicBool,
 }
 
@@ -123,8 +123,8 @@ impl Intake {
                 .max_capacity(10_000)
                 .time_to_live(Duration::from_secs(2))
                 .build(),
-            doubts: Notify::new(),
-            unmarked: std::sync::Mutex::default(),
+            doubts: Arc::default(),
+            unmarked: Arc::default(),
             learning: AtomicBool::new(false),
             parts,
         })

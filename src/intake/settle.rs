@@ -291,7 +291,7 @@ impl Intake {
     }
 
     /// One pass; tells whether anything stays open.
-    async fn settle_once(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn settle_once(&self) -> Result<bool, LedgerError> {
         loop {
             // Popped in a statement of its own: the guard must not live across the await.
             let next = self.unmarked().pop();

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use super::{Intake, settle::Settled, who};
 use crate::{
@@ -40,11 +40,25 @@ impl Locks {
     }
 }
 
-/// A granted reservation, and the path's turn with it. Dropping it unresolved leaves it open; [`Intake::doubt`] says so.
+/// A granted reservation, and the path's turn with it. One that is dropped unresolved is in doubt: its request may end
+/// with its task, by a panic or with the runtime, and the path must not stay held.
 pub struct Upload {
     id: ReservationId,
     path: TargetPath,
+    resolved: bool,
+    doubts: Arc<Notify>,
+    unmarked: Arc<std::sync::Mutex<Vec<ReservationId>>>,
     _turn: OwnedMutexGuard<()>,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.resolved {
+            let mut unmarked = self.unmarked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            unmarked.push(self.id);
+            self.doubts.notify_one();
+        }
+    }
 }
 
 /// Why an upload's last byte must not go upstream.
@@ -91,6 +105,9 @@ impl Intake {
                     return Ok(Upload {
                         id,
                         path: path.clone(),
+                        resolved: false,
+                        doubts: Arc::clone(&self.doubts),
+                        unmarked: Arc::clone(&self.unmarked),
                         _turn: turn,
                     });
                 }
@@ -122,9 +139,10 @@ impl Intake {
     }
 
     /// The upstream accepted; durable on return. On failure the upload is in doubt and will be settled.
-    pub async fn confirm(&self, upload: Upload) -> Result<Seq, LedgerError> {
+    pub async fn confirm(&self, mut upload: Upload) -> Result<Seq, LedgerError> {
         match self.parts.ledger.confirm(upload.id, self.now()).await {
             Ok(seq) => {
+                upload.resolved = true;
                 self.parts
                     .metrics
                     .observations_total
@@ -141,18 +159,23 @@ impl Intake {
     }
 
     /// The upstream refused with a 4xx: nothing was stored.
-    pub async fn release(&self, upload: Upload) {
-        if let Err(error) = self.parts.ledger.release(upload.id).await {
-            tracing::error!(%error, target.path = %upload.path, "could not release a reservation; it will be settled");
-            self.doubt(upload).await;
+    pub async fn release(&self, mut upload: Upload) {
+        match self.parts.ledger.release(upload.id).await {
+            Ok(()) => upload.resolved = true,
+            Err(error) => {
+                tracing::error!(%error, target.path = %upload.path, "could not release a reservation; it will be settled");
+                self.doubt(upload).await;
+            }
         }
     }
 
     /// Nobody knows what the upstream did: a neutral read will tell.
-    pub async fn doubt(&self, upload: Upload) {
-        if let Err(error) = self.parts.ledger.doubt(upload.id).await {
-            tracing::error!(%error, target.path = %upload.path, "could not mark a reservation doubtful; will try again");
-            self.unmarked().push(upload.id);
+    pub async fn doubt(&self, mut upload: Upload) {
+        match self.parts.ledger.doubt(upload.id).await {
+            Ok(()) => upload.resolved = true,
+            Err(error) => {
+                tracing::error!(%error, target.path = %upload.path, "could not mark a reservation doubtful; will try again");
+            }
         }
         self.doubts.notify_one();
     }
@@ -181,5 +204,50 @@ impl Intake {
             .await?;
         self.doubts.notify_one();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        catalog::Catalog,
+        clock::SystemClock,
+        config::Config,
+        depot::memory::MemoryDepot,
+        intake::Parts,
+        ledger::{Ledger, memory::MemoryLedger},
+        telemetry::Metrics,
+        upstream::{memory::MemoryUpstream, memory::Script, neutral::Reader},
+    };
+
+    #[tokio::test]
+    async fn an_upload_whose_task_dies_is_settled_like_one_in_doubt() {
+        let rules = "[upstream]\nurl = \"http://127.0.0.1:1\"\n[[rule]]\npath = \"**\"\nkind = \"immutable\"\n";
+        let config = Arc::new(Config::parse(rules, "tufgate.toml").unwrap());
+        let (ledger, upstream) = (Arc::new(MemoryLedger::new()), Arc::new(MemoryUpstream::default()));
+        let metrics = Metrics::new().unwrap();
+        let intake = Intake::new(Parts {
+            catalog: Arc::new(Catalog::new(Arc::new(MemoryDepot::new()), ledger.clone())),
+            reader: Arc::new(Reader::new(upstream.clone(), 8, metrics.clone())),
+            clock: Arc::new(SystemClock),
+            wake: Arc::default(),
+            config: Arc::clone(&config),
+            ledger: ledger.clone(),
+            upstream: upstream.clone(),
+            metrics,
+        });
+        let path = TargetPath::new("a").unwrap();
+        let rule = config.policy.tracked("a").unwrap();
+        upstream.serve("/a", Script::file("bytes"));
+        let bytes = (Digest::of(b"bytes"), 5);
+        let upload = intake.reserve(&path, rule, bytes, None).await.unwrap();
+        drop(upload);
+        assert!(!intake.settle_once().await.unwrap(), "something stays open");
+        assert!(ledger.reservations().await.unwrap().is_empty());
+        let standing = intake.look(&path, rule).await.unwrap();
+        assert_eq!(standing.live().unwrap().digest, bytes.0);
     }
 }

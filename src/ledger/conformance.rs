@@ -6,6 +6,7 @@
 mod intake;
 mod sequences;
 mod signer;
+mod survey;
 
 use std::path::PathBuf;
 

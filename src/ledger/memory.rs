@@ -12,7 +12,7 @@ use crate::{digest::Digest, target::TargetPath};
 
 use super::{
     AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Seq, State, Target, drift, lease::Lease, range, rule,
+    ReservationId, Reserved, RoleRow, Row, Seq, State, Survey, Target, drift, lease::Lease, range, rule,
 };
 
 /// The ledger in memory.
@@ -232,6 +232,7 @@ impl Ledger for MemoryLedger {
         for (name, version, expires) in &publication.roles {
             tables.role(name).list(*version, *expires);
         }
+        tables.audit.extend(publication.line());
         tables.publication = Some(publication);
         Ok(())
     }
@@ -276,5 +277,20 @@ impl Ledger for MemoryLedger {
 
     async fn check(&self) -> Result<(), LedgerError> {
         Ok(())
+    }
+
+    async fn survey(&self) -> Result<Survey, LedgerError> {
+        let tables = self.tables();
+        let mut rows: Vec<Row> = tables.publication.iter().cloned().map(Row::Publication).collect();
+        let lease = tables.lease.clone();
+        rows.extend(lease.map(|Lease { holder, fence, until }| Row::Lease { holder, fence, until }));
+        rows.extend(tables.roles.values().cloned().map(Row::Role));
+        rows.extend(tables.observations.values().cloned().map(Row::Observation));
+        rows.extend(tables.reservations.values().cloned().map(Row::Reservation));
+        rows.extend(tables.intents.values().cloned().map(Row::Intent));
+        rows.extend(tables.drifts.values().cloned().map(Row::Drift));
+        rows.extend(tables.audit.iter().cloned().map(Row::Audit));
+        rows.extend(tables.targets.values().cloned().map(Row::Target));
+        Ok(Survey::of(rows))
     }
 }

@@ -10,8 +10,10 @@ pub mod sqlite;
 
 mod drift;
 mod lease;
+mod publication;
 mod range;
 mod role;
+mod survey;
 
 #[cfg(test)]
 mod conformance;
@@ -21,6 +23,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{digest::Digest, target::TargetPath};
+
+pub(crate) use self::publication::ACTION as PUBLISH;
+pub use self::survey::{Damage, Row, Survey};
 
 /// How the gate learned a digest.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -381,8 +386,9 @@ pub trait Ledger: Send + Sync {
     /// Raises a role's reserved (and, when `published`, published) counter to at least `version`, never lowers it.
     async fn raise_version(&self, fence: Fence, role: &str, version: u64, published: bool) -> Result<(), LedgerError>;
 
-    /// Records a publication, drops the observations it covers, in one commit with the role rows. A version it lists
-    /// that is older than one already published changes nothing.
+    /// Records a publication, drops the observations it covers, in one commit with the role rows and, when it lists
+    /// anything anew, a line of the audit chain. A version it lists that is older than one already published changes
+    /// nothing.
     async fn publish(&self, fence: Fence, publication: Publication) -> Result<(), LedgerError>;
 
     /// The last publication recorded.
@@ -411,4 +417,8 @@ pub trait Ledger: Send + Sync {
 
     /// Walks everything and checks structure, row checksums and the audit chain.
     async fn check(&self) -> Result<(), LedgerError>;
+
+    /// Hands out everything as it stands at one moment, before this resolves and not before it was called; what is
+    /// damaged included. It holds no lock that writers would wait for.
+    async fn survey(&self) -> Result<Survey, LedgerError>;
 }

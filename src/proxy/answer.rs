@@ -7,6 +7,7 @@ use pingora::{Result, http::ResponseHeader, proxy::Session};
 use super::{
     Gate,
     headers::{REPR_DIGEST, Status, TUFGATE_STATUS, repr_digest},
+    host::as_written,
     problem::Problem,
 };
 use crate::digest::Digest;
@@ -73,6 +74,7 @@ impl Head {
             Frame::Unknown if session.req_header().version == Version::HTTP_10 => {}
             Frame::Unknown => self.header.insert_header(header::TRANSFER_ENCODING, "chunked")?,
         }
+        as_written(session);
         session.write_response_header(Box::new(self.header), end).await
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, problem::Problem};
+use super::{Gate, host::as_written, problem::Problem};
 use crate::catalog::respond::{Reply, respond};
 
 impl Gate {
@@ -36,6 +36,7 @@ async fn write(session: &mut Session, reply: Reply) -> Result<()> {
             header.append_header(name, value)?;
         }
     }
+    as_written(session);
     session
         .write_response_header(Box::new(header), reply.body.is_empty())
         .await?;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod headers;
+mod host;
 mod metadata;
 mod passing;
 pub mod problem;
@@ -30,9 +31,10 @@ use pingora::{
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions},
 };
 use tokio::sync::Semaphore;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-pub use self::headers::Status;
-use self::{problem::Problem, route::Route, write::Write};
+pub use self::{headers::Status, host::Host};
+use self::{host::Passed, problem::Problem, route::Route, write::Write};
 use crate::{
     catalog::Catalog, config::Config, intake::Intake, spool::Spool, target::split_target, telemetry::Metrics,
     upstream::Upstream,
@@ -57,15 +59,22 @@ pub struct GateParts {
 struct State {
     parts: GateParts,
     waiters: Semaphore,
+    host: Host,
 }
 
-/// The gate: cheap to clone, one for all requests.
+/// The gate: cheap to clone, one for all requests. [`crate::embed`] makes it.
+///
+/// Each method is called from the `ProxyHttp` filter of its name, in every request that [`Gate::request_filter`] was
+/// asked about. What a program that leaves one out gets stands on the front page.
 #[derive(Clone)]
 pub struct Gate(Arc<State>);
 
-/// What the gate keeps of one request; a field of the host's `CTX`.
+/// What the gate keeps of one request: a field of the `CTX` of the program it is in, made by `Default`.
 #[derive(Default)]
 pub struct GateCtx {
+    passed: Passed,
+    /// Held while the request is in flight.
+    _open: Option<TaskTrackerToken>,
     started: Option<Instant>,
     write: Option<Write>,
     /// An untaught read passes: worth a neutral read if the upstream has it.
@@ -83,17 +92,25 @@ pub struct GateCtx {
 /// What [`Gate::request_filter`] did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The response has been written.
+    /// The response has been written: `request_filter` answers `Ok(true)`.
     Answered,
-    /// The request is to be proxied, the gate's other hooks called.
+    /// No rule tracks the path. The program may answer the request itself or send it elsewhere, then without the gate's
+    /// other hooks; or go on as with `ToUpstream`.
+    NotOurs,
+    /// The request is to be proxied to the gate's upstream, the gate's other hooks called.
     ToUpstream,
 }
 
 impl Gate {
-    /// A gate.
-    pub fn new(parts: GateParts) -> Self {
+    /// A gate with a listener of its own.
+    pub(crate) fn new(parts: GateParts) -> Self {
+        Self::in_host(parts, Host::default())
+    }
+
+    /// A gate in another program.
+    pub(crate) fn in_host(parts: GateParts, host: Host) -> Self {
         let waiters = Semaphore::new(parts.config.gate.max_waiters);
-        Self(Arc::new(State { parts, waiters }))
+        Self(Arc::new(State { parts, waiters, host }))
     }
 
     fn parts(&self) -> &GateParts {
@@ -112,8 +129,18 @@ impl Gate {
     pub async fn request_filter(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
         ctx.started = Some(Instant::now());
         ctx.ours = true;
+        ctx._open = Some(self.0.host.requests.token());
         self.limit(session);
-        if let Err(problem) = plain_length(&session.req_header().headers) {
+        let outcome = self.decide(session, ctx).await?;
+        ctx.passed.routed = outcome != Outcome::Answered;
+        Ok(outcome)
+    }
+
+    async fn decide(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
+        if let Err(problem) = self
+            .at_work()
+            .and_then(|()| plain_length(&session.req_header().headers))
+        {
             session.set_keepalive(None);
             self.answer_problem(session, &problem).await?;
             return Ok(Outcome::Answered);
@@ -127,6 +154,7 @@ impl Gate {
         let done = match route {
             Route::Metadata(file) => return self.serve_metadata(session, &file).await.map(|()| Outcome::Answered),
             Route::Pass => Ok(Outcome::ToUpstream),
+            Route::Untracked => Ok(Outcome::NotOurs),
             Route::Refuse(problem) => Err(problem),
             Route::Read(read) => return self.serve_read(session, ctx, read).await,
             Route::Put(at) => self.start_put(session, ctx, at).await,
@@ -144,7 +172,8 @@ impl Gate {
     }
 
     /// The upstream, for what streams through Pingora.
-    pub async fn upstream_peer(&self, ctx: &GateCtx) -> Result<Box<HttpPeer>> {
+    pub async fn upstream_peer(&self, ctx: &mut GateCtx) -> Result<Box<HttpPeer>> {
+        self.routed(ctx)?;
         let upstream = &self.config().upstream;
         let mut peer = HttpPeer::new(resolve(&upstream.url).await?, false, String::new());
         let mut options = PeerOptions::new();
@@ -169,6 +198,7 @@ impl Gate {
         request: &mut RequestHeader,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        ctx.passed.prepared = true;
         let upstream = &self.config().upstream;
         let target = self.upstream_target(ctx, request.raw_path());
         request.set_raw_path(&target)?;
@@ -206,7 +236,8 @@ impl Gate {
         target
     }
 
-    /// Taps an upload.
+    /// Taps an upload, chunk by chunk, as it goes upstream: called last of all that look at the body. Commits before
+    /// the last chunk.
     pub async fn request_body_filter(
         &self,
         session: &Session,
@@ -214,6 +245,8 @@ impl Gate {
         end: bool,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        self.prepared(ctx)?;
+        ctx.passed.body = true;
         ctx.received += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if !end && self.too_slow(ctx) {
             let problem = Problem::new(
@@ -248,9 +281,12 @@ impl Gate {
         }
         // Only the gate says how a path stands.
         response.remove_header(&headers::TUFGATE_STATUS);
+        ctx.passed.answered = true;
         if let Err(problem) = self.settle_write(session, response, ctx).await {
             return Err(refuse(ctx, problem));
         }
+        // Only now: what was stored unseen has been noted to be read again.
+        self.tapped(session, ctx)?;
         if let Some(path) = ctx.wanted.take()
             && response.status.is_success()
         {
@@ -281,7 +317,8 @@ impl Gate {
 
     /// Leaves nothing open: a write without an answer is in doubt. Writes the access log.
     pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
-        self.abandon_write(client_ip(session), ctx).await;
+        let unseen = self.unseen_success(session, error, ctx);
+        self.abandon_write(client_ip(session), unseen, ctx).await;
         let status = session
             .response_written()
             .map_or(0, |response| response.status.as_u16());
@@ -319,6 +356,12 @@ impl Gate {
             },
             "{} {} {status}", request.method, String::from_utf8_lossy(path),
         );
+    }
+
+    /// Whether Pingora need not log an error of this request: the gate logs its own refusals once, in the access log and
+    /// where they are made.
+    pub fn suppress_error_log(&self, ctx: &GateCtx) -> bool {
+        ctx.ours
     }
 
     /// Whether a body trickles in below the least rate; silence has a limit of its own.
@@ -476,8 +519,7 @@ impl ProxyHttp for GateProxy {
     }
 
     fn suppress_error_log(&self, _: &Session, ctx: &GateCtx, _: &Error) -> bool {
-        // The gate logs its own refusals once, in the access log and where they are made.
-        ctx.ours
+        self.0.suppress_error_log(ctx)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut GateCtx) {

@@ -16,6 +16,8 @@ pub enum Route<'a> {
     Metadata(String),
     /// Passed to the upstream as it came, unsigned, never recorded.
     Pass,
+    /// The same, of a path by its canonical name that no rule tracks.
+    Untracked,
     /// Answered with a problem.
     Refuse(Problem),
     /// GET or HEAD of a tracked path.
@@ -41,7 +43,7 @@ impl Route<'_> {
                 [(at, None)] => Some(at.path.encoded()),
                 _ => None,
             },
-            Self::Metadata(_) | Self::Pass | Self::Refuse(_) => None,
+            Self::Metadata(_) | Self::Pass | Self::Untracked | Self::Refuse(_) => None,
         }
     }
 }
@@ -95,7 +97,8 @@ pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, tar
         });
     }
     match admission {
-        Admission::Index | Admission::Unnamed(_) | Admission::Untracked { .. } => Route::Pass,
+        Admission::Index | Admission::Unnamed(_) => Route::Pass,
+        Admission::Untracked { .. } => Route::Untracked,
         Admission::Refused(why) => Route::Refuse(Problem::name(why)),
         Admission::Tracked { path, rule } => by_method(method, Tracked { path, rule }, query),
         Admission::Hashed { readings, .. } => {
@@ -180,6 +183,7 @@ mod tests {
         match route(&policy, "/metadata/", &method, target.as_bytes()) {
             Route::Metadata(file) => format!("metadata {file}"),
             Route::Pass => "pass".to_owned(),
+            Route::Untracked => "untracked".to_owned(),
             Route::Refuse(problem) => format!("refuse {}", problem.status.as_u16()),
             Route::Read(read) => format!("read {}", read.names.len()),
             Route::Put(at) => format!("put {}", at.path),
@@ -216,8 +220,8 @@ mod tests {
 
     #[test]
     fn untracked_kinds_and_listings_pass() {
-        assert_eq!(routed("GET", "/index/a"), "pass");
-        assert_eq!(routed("PUT", "/index/a"), "pass");
+        assert_eq!(routed("GET", "/index/a"), "untracked");
+        assert_eq!(routed("PUT", "/index/a"), "untracked");
         assert_eq!(routed("GET", "/a/"), "pass");
         assert_eq!(routed("GET", "/"), "pass");
         assert_eq!(routed("GET", "/a/%2e%2e/b"), "refuse 400");

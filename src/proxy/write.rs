@@ -328,16 +328,23 @@ impl Gate {
     }
 
     /// The request ended; a reservation without an answer, or after it, is in doubt. An upload that was accepted early is
-    /// re-read once more: the upstream may have told the truth of the path while the body was still on its way.
-    pub(super) async fn abandon_write(&self, client: Option<IpAddr>, ctx: &mut GateCtx) {
+    /// re-read once more: the upstream may have told the truth of the path while the body was still on its way. So is
+    /// whatever succeeded `unseen`, without [`Gate::upstream_response_filter`].
+    pub(super) async fn abandon_write(&self, client: Option<IpAddr>, unseen: bool, ctx: &mut GateCtx) {
         let Some(Write { path, stage, .. }) = ctx.write.take() else {
             return;
         };
-        let accepted = matches!(stage, Stage::Late(_, true) | Stage::Answered(_, true));
-        if let (true, Some(path)) = (accepted, path)
-            && let Err(error) = self.intake().intend(&path, Provenance::Reported, client).await
-        {
-            tracing::error!(%error, target.path = %path, "could not note that `{path}` is to be read again");
+        let again: Vec<TargetPath> = match &stage {
+            Stage::Late(_, true) | Stage::Answered(_, true) => path.into_iter().collect(),
+            Stage::Tapping(_) if unseen => path.into_iter().collect(),
+            Stage::Unseen(paths) if unseen => paths.clone(),
+            Stage::Deleting(_, moved) if unseen => path.into_iter().chain(moved.clone()).collect(),
+            _ => Vec::new(),
+        };
+        for path in again {
+            if let Err(error) = self.intake().intend(&path, Provenance::Reported, client).await {
+                tracing::error!(%error, target.path = %path, "could not note that `{path}` is to be read again");
+            }
         }
         if let Stage::Reserved(upload) | Stage::Late(upload, _) = stage {
             self.intake().doubt(upload).await;

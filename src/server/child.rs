@@ -25,13 +25,12 @@ use crate::telemetry::Metrics;
 pub const READY: &str = "ready";
 const PUBLISHED: &str = "published ";
 
-/// How to start the signer.
+/// How to start the signer: a program that understands `serve --role signer --supervised --config FILE`, which is
+/// `tufgate`, or one that hands such a command line to [`crate::Cli`].
 #[derive(Clone, Debug)]
 pub struct SignerProgram {
-    /// This program.
-    pub program: PathBuf,
-    /// The configuration file.
-    pub config: PathBuf,
+    program: PathBuf,
+    config: PathBuf,
 }
 
 /// A signer process that could not be started or ended.
@@ -54,7 +53,15 @@ pub enum ChildError {
 }
 
 impl SignerProgram {
-    /// This very program, with a configuration file.
+    /// That program, with the configuration file of the gate.
+    pub fn new(program: impl Into<PathBuf>, config: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            config: config.into(),
+        }
+    }
+
+    /// This very program, with the configuration file of the gate.
     pub fn this(config: &Path) -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
@@ -63,7 +70,7 @@ impl SignerProgram {
     }
 
     /// Starts it and waits until it is at work.
-    pub async fn start(&self) -> Result<SignerChild, ChildError> {
+    pub(super) async fn start(&self) -> Result<SignerChild, ChildError> {
         let failed = |source| ChildError::Spawn {
             program: self.program.display().to_string(),
             source,

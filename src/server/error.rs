@@ -140,6 +140,23 @@ fn without_hint(error: &ConfigError) -> ConfigError {
     }
 }
 
+/// Why [`crate::embed`] did not start the gate.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EmbedError(#[from] StartError);
+
+impl EmbedError {
+    /// The exit code that `tufgate serve` has for it: 64 bad configuration, 65 damaged or newer data, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        self.0.exit_code()
+    }
+
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+}
+
 /// What to do about damaged data.
-pub const AUDIT_HINT: &str = "`tufgate serve --check --config FILE` audits every row and every listed file and names \
-                              the first that is wrong; restore that store from a backup, or use a newer tufgate";
+pub const AUDIT_HINT: &str = "`tufgate audit --config FILE` names every row and every file that is wrong; restore that \
+                              store from a backup, or use a newer tufgate";

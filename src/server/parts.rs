@@ -14,17 +14,35 @@ use crate::{
     upstream::{Upstream, http::HttpUpstream},
 };
 
-/// Parts to use in place of those that the configuration names, for tests and embedding.
+/// Parts to use in place of those that the configuration names.
 #[derive(Clone, Default)]
 pub struct Overrides {
-    /// Instead of the system's clock.
-    pub clock: Option<Arc<dyn Clock>>,
-    /// Instead of the SQLite file.
-    pub ledger: Option<Arc<dyn Ledger>>,
-    /// Instead of the folder.
-    pub depot: Option<Arc<dyn Depot>>,
-    /// Instead of HTTP, for reads; uploads always go to the configured address.
-    pub upstream: Option<Arc<dyn Upstream>>,
+    clock: Option<Arc<dyn Clock>>,
+    depot: Option<Arc<dyn Depot>>,
+    upstream: Option<Arc<dyn Upstream>>,
+}
+
+impl Overrides {
+    /// Another clock than the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Another depot than the folder of `[depot]`. A signer in another process opens its own.
+    #[must_use]
+    pub fn depot(mut self, depot: Arc<dyn Depot>) -> Self {
+        self.depot = Some(depot);
+        self
+    }
+
+    /// Another way than HTTP for reads of tracked paths; uploads and what no rule tracks always go to `[upstream] url`.
+    #[must_use]
+    pub fn upstream(mut self, upstream: Arc<dyn Upstream>) -> Self {
+        self.upstream = Some(upstream);
+        self
+    }
 }
 
 /// Ledger and depot.
@@ -66,16 +84,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn open(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
-        let (ledger, depot) = match (overrides.ledger, overrides.depot) {
-            (Some(ledger), Some(depot)) => (ledger, depot),
-            (ledger, depot) => {
-                let store = Store::existing(config)?;
-                (ledger.unwrap_or(store.ledger), depot.unwrap_or(store.depot))
-            }
-        };
+        let store = Store::existing(config)?;
         Ok(Self {
-            ledger,
-            depot,
+            ledger: store.ledger,
+            depot: overrides.depot.unwrap_or(store.depot),
             clock: overrides.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             metrics: Metrics::new()?,
             wake: Arc::default(),

@@ -36,10 +36,10 @@ pub(super) type FirstStart = oneshot::Sender<Result<(), StartError>>;
 
 /// Starts roles and keeps what stops them.
 pub(super) struct Keeper {
-    config: Arc<Config>,
-    shared: Shared,
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Shared,
     supervisor: Supervisor,
-    open: TaskTracker,
+    pub(super) open: TaskTracker,
     kept: Vec<(&'static str, Kept)>,
     pub(super) stops: Stops,
 }
@@ -62,7 +62,6 @@ impl Keeper {
             admin_addr,
             health: self.supervisor.health,
             metrics: self.shared.metrics,
-            ledger: self.shared.ledger,
             published: self.shared.published.subscribe(),
             grace: self.config.gate.grace,
             open: self.open,

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{admin::health::Health, ledger::Ledger, telemetry::Metrics};
+use crate::{admin::health::Health, telemetry::Metrics};
 
 /// A role's supervisor; an error is how the role ended when it was stopped.
 pub(super) type Kept = JoinHandle<Result<(), String>>;
@@ -40,27 +40,21 @@ impl Stops {
     }
 }
 
-/// A gate at work.
+/// A gate at work. Dropping it stops nothing: [`Running::stop`] does.
 pub struct Running {
-    /// Where it listens for clients.
-    pub addr: Option<SocketAddr>,
-    /// Where it listens for operators.
-    pub admin_addr: Option<SocketAddr>,
-    /// How its roles fare.
-    pub health: Arc<Health>,
-    /// What it counted.
-    pub metrics: Metrics,
-    /// Its record.
-    pub ledger: Arc<dyn Ledger>,
+    pub(super) addr: Option<SocketAddr>,
+    pub(super) admin_addr: Option<SocketAddr>,
+    pub(super) health: Arc<Health>,
+    pub(crate) metrics: Metrics,
     /// Version of the last snapshot that a signer in this process published.
-    pub published: watch::Receiver<u64>,
+    pub(crate) published: watch::Receiver<u64>,
     pub(super) grace: Duration,
     pub(super) open: TaskTracker,
     pub(super) stops: Stops,
     pub(super) kept: Vec<(&'static str, Kept)>,
 }
 
-/// How it ended.
+/// How a gate ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Stopped {
     /// Everything was done.
@@ -79,7 +73,28 @@ impl fmt::Display for Stopped {
 }
 
 impl Running {
-    /// Ends all roles within the grace; an idle gate ends at once.
+    /// Where the gate listens for clients; `None` when the listener is another program's.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.addr
+    }
+
+    /// Where it answers operators (`/livez`, `/readyz`, `/metrics`, `/status`), if `[admin]` is configured.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Why it is not ready to serve, one line a reason; empty when it is. What `/readyz` says.
+    pub fn unready(&self) -> Vec<String> {
+        self.health.reasons()
+    }
+
+    /// Its metrics in Prometheus' text format, for a program that answers `/metrics` itself.
+    pub fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+
+    /// Ends all roles within the configured grace; an idle gate ends at once. Waits for requests in flight, then for
+    /// what they recorded to be signed. A program that has the gate inside stops accepting requests first.
     pub async fn stop(mut self) -> Stopped {
         let deadline = Instant::now() + self.grace;
         let _ = self.stops.deadline.set(deadline);

@@ -69,7 +69,7 @@ async fn refusal(config: Config) -> StartError {
 async fn all_roles_in_one_process_start_publish_and_end_at_once() {
     let (_dir, config) = prepared().await;
     let mut running = start(config, Roles::here(), Overrides::default()).await.unwrap();
-    let (gate, admin) = (running.addr.unwrap(), running.admin_addr.unwrap());
+    let (gate, admin) = (running.addr().unwrap(), running.admin_addr().unwrap());
     running.published.wait_for(|snapshot| *snapshot >= 1).await.unwrap();
     while !get(admin, "/readyz").await.starts_with("HTTP/1.1 200") {
         tokio::task::yield_now().await;
@@ -119,7 +119,7 @@ async fn what_cannot_work_is_refused_with_its_exit_code() {
     std::fs::write(&damaged.ledger, "not a ledger, whatever it says").unwrap();
     let error = refusal(damaged).await;
     assert_eq!(error.exit_code(), 65, "{error}");
-    assert!(error.hint().unwrap().contains("--check"));
+    assert!(error.hint().unwrap().contains("tufgate audit"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,6 +34,7 @@ use crate::{
     tuf::canonical::CanonicalError,
 };
 
+pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
     recover::check_layout,
     run::run,
@@ -46,7 +47,7 @@ use self::{
 
 /// Seconds a lease lasts. A signer that was killed is followed after at most this long, unless its successor carries
 /// its name.
-const LEASE_SECS: u32 = 15;
+pub(crate) const LEASE_SECS: u32 = 15;
 
 /// The keys a signer holds.
 #[derive(Clone)]

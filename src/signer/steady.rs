@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 /// Farthest the wall clock may leave steady time, in seconds.
-pub(super) const TOLERANCE: i64 = 3_600;
+pub(crate) const TOLERANCE: i64 = 3_600;
 
 /// Time since some fixed moment, never set back.
 pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;

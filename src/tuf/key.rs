@@ -19,6 +19,11 @@ impl PublicKey {
     pub fn usable(&self) -> Option<&Arc<Key>> {
         self.usable.as_ref()
     }
+
+    /// What makes two listed keys one, whatever their ids and spellings; `None` for an unusable key.
+    pub fn identity(&self) -> Option<impl Ord + use<'_>> {
+        self.usable().map(|key| identity(key))
+    }
 }
 
 impl From<Key> for PublicKey {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, num::NonZeroU64};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use super::key::PublicKey;
@@ -20,7 +20,8 @@ pub struct Root {
     pub consistent_snapshot: bool,
     /// Each root has the version after its forerunner's.
     pub version: NonZeroU64,
-    /// UTC.
+    /// Whole seconds, UTC.
+    #[serde(deserialize_with = "date")]
     pub expires: Timestamp,
     /// Key id to key.
     pub keys: BTreeMap<String, PublicKey>,
@@ -50,7 +51,8 @@ pub struct Listing {
     pub spec_version: String,
     /// Greater than 0.
     pub version: NonZeroU64,
-    /// UTC.
+    /// Whole seconds, UTC.
+    #[serde(deserialize_with = "date")]
     pub expires: Timestamp,
     /// File name (`targets.json`, never with a version) to what is said of it.
     pub meta: BTreeMap<String, MetaFile>,
@@ -86,6 +88,7 @@ pub struct Targets {
     /// Greater than 0.
     pub version: u64,
     /// Whole seconds, UTC.
+    #[serde(deserialize_with = "date")]
     pub expires: Timestamp,
     /// Target path to file.
     pub targets: BTreeMap<String, TargetFile>,
@@ -172,4 +175,52 @@ pub struct SuccinctRoles {
     /// Fields unknown to us.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+/// Reads a date as metadata writes it, `YYYY-MM-DDTHH:MM:SSZ` (TUF spec 4.2): of the many forms of ISO 8601 this one, so
+/// that every client sees the same moment or none.
+fn date<'de, D: Deserializer<'de>>(reader: D) -> Result<Timestamp, D::Error> {
+    let written = String::deserialize(reader)?;
+    match written.parse::<Timestamp>() {
+        Ok(date) if date.subsec_nanosecond() == 0 && date.to_string() == written => Ok(date),
+        _ => Err(D::Error::custom(
+            "a date that is not of the form `YYYY-MM-DDTHH:MM:SSZ`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn dates_have_one_form() {
+        let read = |expires: &str| {
+            let listing = json!({"spec_version": "1.0.0", "version": 1, "expires": expires, "meta": {}});
+            serde_json::from_value::<Listing>(listing).map(|listing| listing.expires)
+        };
+        assert_eq!(read("2100-01-01T00:00:00Z").unwrap().as_second(), 4_102_444_800);
+        for bad in [
+            "2100-01-01T00:00:00.5Z",
+            "2100-01-01T00:00:00.000Z",
+            "2100-01-01T00:00:00+00:00",
+            "2100-01-01T01:00:00+01:00",
+            "2100-01-01t00:00:00z",
+            "2100-01-01 00:00:00Z",
+            "2100-01-01T00:00Z",
+            "20991231T235959Z",
+            "2100-02-30T00:00:00Z",
+            "2099-12-31T23:59:60Z",
+            "2099-12-31T24:00:00Z",
+            "2100-01-01",
+            " 2100-01-01T00:00:00Z",
+            "",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -170,6 +170,13 @@ impl Unverified {
     }
 }
 
+/// Whether one signature by one key is good, for those who must know which are not; `None` for a key that cannot be
+/// used.
+pub fn verifies(key: &PublicKey, signed: &Value, signature: &[u8]) -> Option<bool> {
+    let line = (&**key.usable()?, signature);
+    Some(signature::check(signed, &[line], NonZeroU64::MIN).is_ok())
+}
+
 /// Reads a `signed` object as `kind`.
 fn read<T: DeserializeOwned>(signed: Value, kind: &str) -> Result<T, VerifyError> {
     let malformed = |detail: String| VerifyError::Malformed {

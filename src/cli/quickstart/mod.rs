@@ -80,8 +80,8 @@ impl Quickstart {
             Ok(())
         };
         serve(config, roles, before, Ends::Signals.wait(), |running| {
-            let gate = running.addr.unwrap_or(listen);
-            print!("{}", greeting(&folder, gate, running.admin_addr));
+            let gate = running.addr().unwrap_or(listen);
+            print!("{}", greeting(&folder, gate, running.admin_addr()));
         })
     }
 }

@@ -164,14 +164,8 @@ async fn any_role_name_is_one_file_in_the_folder() {
         repo.delegations = Some(nested(&roles, &[31], json!({}))["delegations"].take());
         repo.publish();
         let version = repo.version;
-        let files = repo.site.files.lock().unwrap();
-        let Some(reply) = files
-            .get(&format!("/metadata/{}", layout::file(name, version)))
-            .cloned()
-        else {
-            panic!("{name}")
-        };
-        drop(files);
+        let served = format!("/metadata/{}", layout::file(name, version));
+        let reply = repo.site.files.lock().unwrap()[&served].clone();
         let path = encoded.strip_prefix(&repo.url[..]).unwrap().to_owned();
         repo.site.set(&format!("/metadata/{path}"), reply);
         let found = repo.client().find(name).await.unwrap().unwrap();

@@ -5,6 +5,7 @@ use super::*;
 suite! {
     what_is_applied_is_recorded
     what_is_published_is_pending_no_more
+    a_publication_leaves_a_line_when_it_lists_anything
     applying_again_after_a_crash_changes_nothing
     the_last_target_of_a_path_stands
     forgotten_paths_are_gone
@@ -94,6 +95,27 @@ async fn what_is_published_is_pending_no_more(ledger: &dyn Ledger) {
     ledger.publish(fence, refresh.clone()).await.unwrap();
     assert_eq!(ledger.publication().await.unwrap(), Some(refresh));
     assert_eq!(ledger.pending(10).await.unwrap(), pending[2..]);
+}
+
+async fn a_publication_leaves_a_line_when_it_lists_anything(ledger: &dyn Ledger) {
+    let fence = leased(ledger).await;
+    ledger
+        .publish(fence, publication(0, &[("timestamp", 4)]))
+        .await
+        .unwrap();
+    ledger.publish(fence, publication(7, &[])).await.unwrap();
+    let stale = ledger
+        .publish(Fence(fence.0 + 1), publication(9, &[("timestamp", 5)]))
+        .await;
+    assert!(stale.is_err());
+    let expected = AuditLine {
+        at: at(50),
+        who: "signer".into(),
+        action: "publish".into(),
+        path: String::new(),
+        detail: "snapshot 3, timestamp 4".into(),
+    };
+    assert_eq!(ledger.audit_lines(9).await.unwrap(), [expected]);
 }
 
 async fn applying_again_after_a_crash_changes_nothing(ledger: &dyn Ledger) {

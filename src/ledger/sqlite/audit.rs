@@ -61,29 +61,48 @@ pub(super) fn newest(conn: &Connection, limit: usize) -> Result<Vec<AuditLine>, 
     Ok(links.into_iter().take(asked).map(|link| link.line).collect())
 }
 
-/// Walks the whole chain, from the first line to the last that was ever written.
+/// Walks the whole chain, from the first line to the last that was ever written; the first thing wrong is the error.
 pub(super) fn check(conn: &Connection) -> Result<(), Fault> {
+    walk(conn, |_, line| line.map(drop))
+}
+
+/// Calls `each` with every line in its place, or with what is wrong there, and goes on as long as that is fine. A line
+/// is held against the link that stands in the one before, so that one broken line does not condemn all that follow.
+pub(super) fn walk(
+    conn: &Connection,
+    mut each: impl FnMut(u64, Result<AuditLine, Fault>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let mut query = conn.prepare_cached("SELECT * FROM audit ORDER BY number")?;
+    let mut rows = query.query([])?;
     let (mut number, mut before) = (0, START);
-    for link in query.query_and_then([], read)? {
-        let link = link?;
-        link.follows(number, &before)?;
-        (number, before) = (link.number, link.link);
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(link) => {
+                let follows = link.follows(number, &before);
+                (number, before) = (link.number, link.link);
+                each(number, follows.map(|()| link.line))?;
+            }
+            Err(fault) => {
+                number = row.get::<_, i64>(0)?.cast_unsigned();
+                before = row.get(6).map_or(START, Digest);
+                each(number, Err(fault))?;
+            }
+        }
     }
     let next = row::next(conn, "audit")?;
-    if next == number + 1 {
+    if next == number.saturating_add(1) {
         return Ok(());
     }
     let detail = format!(
         "the audit chain ends at line {number}, but line {} was written",
-        next - 1
+        next.saturating_sub(1)
     );
-    Err(Fault::Damaged(detail))
+    each(next.saturating_sub(1), Err(Fault::Damaged(detail)))
 }
 
 impl Link {
     fn follows(&self, number: u64, before: &Digest) -> Result<(), Fault> {
-        if self.number == number + 1 && self.link == chained(before, self.number, &self.line) {
+        if self.number == number.saturating_add(1) && self.link == chained(before, self.number, &self.line) {
             return Ok(());
         }
         let detail = format!("the audit chain is broken at line {}", self.number);

@@ -13,6 +13,7 @@ mod readers;
 mod row;
 mod schema;
 mod stored;
+mod survey;
 mod write;
 mod writer;
 
@@ -29,7 +30,7 @@ use crate::target::TargetPath;
 use self::{fault::Fault, readers::Readers, writer::Writer};
 use super::{
     AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Seq, Target,
+    ReservationId, Reserved, RoleRow, Seq, Survey, Target,
 };
 
 /// Targets read at once by [`Ledger::each_target`]. Between two reads the write-ahead log may be folded back, which a
@@ -57,6 +58,19 @@ impl SqliteLedger {
         Ok(Self {
             readers: Readers::new(path.to_owned(), place),
             writer,
+        })
+    }
+
+    /// Opens an existing file to read it and nothing else: it is neither made, nor brought to a newer schema, nor
+    /// checked, and every write is refused. Blocks.
+    ///
+    /// Errors: as [`Self::open`], but for a broken structure, which shows where it is read.
+    pub fn look(path: &Path) -> Result<Self, LedgerError> {
+        let place: Arc<str> = path.display().to_string().into();
+        schema::look(path, &place)?;
+        Ok(Self {
+            readers: Readers::new(path.to_owned(), place.clone()),
+            writer: Writer::none(place),
         })
     }
 
@@ -206,5 +220,16 @@ impl Ledger for SqliteLedger {
 
     async fn check(&self) -> Result<(), LedgerError> {
         self.readers.read(check::everything).await
+    }
+
+    async fn survey(&self) -> Result<Survey, LedgerError> {
+        let (survey, mut walker) = Survey::channel(self.readers.place());
+        let (readers, failing) = (self.readers.clone(), walker.failing());
+        tokio::spawn(async move {
+            if let Err(error) = readers.read(move |conn| survey::walk(conn, &mut walker)).await {
+                failing.fail(error).await;
+            }
+        });
+        survey.begun().await
     }
 }

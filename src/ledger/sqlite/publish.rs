@@ -70,6 +70,7 @@ pub(super) fn publish(conn: &Connection, fence: Fence, publication: &Publication
         before.publication.roles.clear();
         put(conn, &before)?;
     }
+    audit::append(conn, publication.line().as_slice())?;
     let number = row::next(conn, "publication")?;
     let publication = publication.clone();
     add(conn, &Numbered { number, publication })?;

@@ -15,7 +15,8 @@ use super::{fault::Fault, schema};
 /// Most reads at once. They come from the page cache, so more would only take turns on the processors.
 const READERS: usize = 4;
 
-/// Runs reads, each in one transaction: what one read sees fits together.
+/// Runs reads, each in one transaction: what one read sees fits together. Clones share the connections.
+#[derive(Clone)]
 pub(super) struct Readers {
     path: PathBuf,
     place: Arc<str>,
@@ -32,6 +33,11 @@ impl Readers {
             turns: Arc::new(Semaphore::new(READERS)),
             idle: Arc::default(),
         }
+    }
+
+    /// The file, as errors name it.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Runs `work` on a thread that may block.

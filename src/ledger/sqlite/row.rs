@@ -71,7 +71,8 @@ fn write<T: Stored>(conn: &Connection, verb: &str, value: &T) -> Result<(), Faul
 pub(super) fn next(conn: &Connection, table: &str) -> Result<u64, Fault> {
     let mut statement = conn.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?")?;
     let last: Option<i64> = statement.query_row([table], |row| row.get(0)).optional()?;
-    Ok(last.unwrap_or(0).cast_unsigned() + 1)
+    // A damaged counter may be any number.
+    Ok(last.unwrap_or(0).cast_unsigned().saturating_add(1))
 }
 
 /// Reads a row after comparing its checksum.

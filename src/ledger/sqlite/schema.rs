@@ -1,6 +1,7 @@
 //! Opening the file: who may read it, how it is written, which schema it has.
 
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io::{self, ErrorKind},
     os::unix::fs::OpenOptionsExt,
@@ -42,6 +43,26 @@ pub(super) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     recognise(&conn, &place).map_err(|fault| fault.at(&place))?;
     prepare(&mut conn, path).map_err(|fault| fault.at(&place))?;
     Ok(conn)
+}
+
+/// Whether the file is a ledger that can be read as it is.
+pub(super) fn look(path: &Path, place: &str) -> Result<(), LedgerError> {
+    let looked = reader(path).and_then(|conn| {
+        recognise(&conn, place)?;
+        current(&conn)
+    });
+    looked.map_err(|fault| fault.at(place))
+}
+
+/// Refuses a schema that is not this binary's own.
+pub(super) fn current(conn: &Connection) -> Result<(), Fault> {
+    match version(conn)? {
+        KNOWN => Ok(()),
+        0 => Err(Fault::Damaged("it is empty".to_owned())),
+        older => Err(Fault::Refused(format!(
+            "its schema is {older}; a tufgate that serves brings it to {KNOWN}"
+        ))),
+    }
 }
 
 /// Opens the file for reading.
@@ -155,6 +176,34 @@ fn write_ahead(conn: &Connection) -> Result<(), Fault> {
 fn busy(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+/// Everything `integrity_check` and a comparison with the schema's own text have to say, at most `limit` of it.
+pub(super) fn complaints(conn: &Connection, limit: u32) -> Result<Vec<String>, Fault> {
+    let mut found = Vec::new();
+    let mut check = conn.prepare(&format!("PRAGMA integrity_check({limit})"))?;
+    for said in check.query_map([], |row| row.get::<_, String>(0))? {
+        found.extend(Some(said?).filter(|said| said != "ok"));
+    }
+    // A trigger or an index of somebody else's would be no damage to SQLite.
+    let model = Connection::open_in_memory()?;
+    STEPS.iter().try_for_each(|sql| model.execute_batch(sql))?;
+    let (ours, theirs) = (objects(&model)?, objects(conn)?);
+    found.extend(
+        ours.difference(&theirs)
+            .map(|(kind, name, _)| format!("the schema's {kind} `{name}` is missing or was changed")),
+    );
+    let names: BTreeSet<_> = ours.iter().map(|(_, name, _)| name).collect();
+    let strange = theirs.difference(&ours).filter(|(_, name, _)| !names.contains(name));
+    found.extend(strange.map(|(kind, name, _)| format!("the {kind} `{name}` is not this schema's")));
+    Ok(found)
+}
+
+/// What a file's schema defines: kind, name and text.
+fn objects(conn: &Connection) -> Result<BTreeSet<(String, String, Option<String>)>, Fault> {
+    let mut query = conn.prepare("SELECT type, name, sql FROM sqlite_schema")?;
+    let objects = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(objects.collect::<Result<_, _>>()?)
 }
 
 /// Runs `quick_check` or `integrity_check`; the first complaint is the error.

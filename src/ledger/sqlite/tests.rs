@@ -16,7 +16,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::ledger::{
-    Act, State,
+    Act, Row, State,
     conformance::{at, digest, file, granted, leased, line, observation, path, record, reservation, sign, sqlite},
 };
 
@@ -90,10 +90,62 @@ async fn reopening_keeps_all() {
     assert_eq!((signed.digest, signed.state), (digest(0x5a), State::Live));
     assert_eq!(ledger.pending(10).await.unwrap().len(), 1);
     assert_eq!(ledger.reservations().await.unwrap()[0].digest, digest(0x6b));
-    assert_eq!(ledger.audit_lines(10).await.unwrap(), [line("second"), line("first")]);
+    assert_eq!(ledger.audit_lines(2).await.unwrap(), [line("second"), line("first")]);
     assert_eq!(ledger.publication().await.unwrap().unwrap().roles.len(), 2);
     assert_eq!(ledger.counts().await.unwrap(), (1, 1));
     assert_eq!(ledger.lease("another", 60, at(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn looking_neither_makes_nor_changes_a_file() {
+    let (folder, file) = furnished().await;
+    assert!(SqliteLedger::look(&folder.path().join("none.sqlite")).is_err());
+    assert!(!folder.path().join("none.sqlite").exists());
+    let before = fs::read(&file).unwrap();
+    let looking = SqliteLedger::look(&file).unwrap();
+    assert_eq!(looking.counts().await.unwrap(), (1, 1));
+    let refused = looking.audit(line("third")).await.unwrap_err().to_string();
+    assert!(refused.contains("reading only"), "{refused}");
+    drop(looking);
+    assert!(fs::read(&file).unwrap() == before);
+
+    Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", schema::KNOWN + 1)
+        .unwrap();
+    assert!(matches!(SqliteLedger::look(&file), Err(LedgerError::Newer { .. })));
+}
+
+#[tokio::test]
+async fn a_survey_goes_on_after_what_is_damaged() {
+    let (_folder, file) = furnished().await;
+    let hand = Connection::open(&file).unwrap();
+    hand.execute_batch(
+        "UPDATE role SET reserved = 9 WHERE name = 'snapshot'; UPDATE audit SET who = 'me' WHERE number = 2;
+         UPDATE tally SET value = 7; UPDATE sqlite_sequence SET seq = 0 WHERE name = 'observation';
+         CREATE TRIGGER theirs AFTER INSERT ON audit BEGIN DELETE FROM observation; END;",
+    )
+    .unwrap();
+    drop(hand);
+    let mut survey = SqliteLedger::look(&file).unwrap().survey().await.unwrap();
+    let (mut damaged, mut whole) = (Vec::new(), 0);
+    while let Some(row) = survey.next().await.unwrap() {
+        match row {
+            Row::Damaged(damage) => damaged.push((damage.table, damage.row)),
+            _ => whole += 1,
+        }
+    }
+    let damaged: Vec<_> = damaged.iter().map(|(table, row)| (&**table, &**row)).collect();
+    let expected = [
+        ("structure", ""),
+        ("role", "snapshot"),
+        ("audit", "line 2"),
+        ("tally", ""),
+        ("observation", ""),
+    ];
+    assert_eq!(damaged, expected);
+    // Publication, lease, the other role, the observation, the reservation, the other two lines, the target.
+    assert_eq!(whole, 8);
 }
 
 #[tokio::test]

@@ -52,6 +52,16 @@ impl Writer {
         })
     }
 
+    /// A writer that refuses everything.
+    pub(super) fn none(place: Arc<str>) -> Self {
+        Self {
+            queue: None,
+            thread: None,
+            commits: Arc::default(),
+            place,
+        }
+    }
+
     /// Runs `work` in a transaction and answers once that is on the disk. `work` may run twice: a group that fails as
     /// a whole is taken apart.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>
@@ -69,7 +79,11 @@ impl Writer {
             place: self.place.to_string(),
             detail: "its writer thread has ended".to_owned(),
         };
-        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        let reading = || LedgerError::Store {
+            place: self.place.to_string(),
+            detail: "it was opened for reading only".to_owned(),
+        };
+        let queue = self.queue.as_ref().ok_or_else(reading)?;
         queue.send(operation).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }

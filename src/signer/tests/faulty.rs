@@ -14,7 +14,7 @@ use crate::{
     depot::{Depot, DepotError, Stored},
     ledger::{
         AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-        ReservationId, Reserved, RoleRow, Seq, Target,
+        ReservationId, Reserved, RoleRow, Seq, Survey, Target,
     },
     target::TargetPath,
 };
@@ -118,6 +118,7 @@ through! {
     async fn audit(&self, line: AuditLine) -> Result<(), LedgerError>;
     async fn audit_lines(&self, limit: usize) -> Result<Vec<AuditLine>, LedgerError>;
     async fn check(&self) -> Result<(), LedgerError>;
+    async fn survey(&self) -> Result<Survey, LedgerError>;
 }
 
 /// A depot that dies at a chosen call and lets a client look after each one that wrote.

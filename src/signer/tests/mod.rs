@@ -2,6 +2,7 @@
 
 mod crash;
 mod faulty;
+mod fixtures;
 mod flow;
 mod world;
 

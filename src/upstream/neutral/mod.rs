@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use probe::{ProbeOutcome, probe};
-pub use reader::{Bounds, Reader};
+pub use reader::Reader;
 
 /// What a neutral read found.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,0 +1,47 @@
+//! Online keys against the newest root: their public halves only.
+
+use serde_json::Value;
+
+use crate::{
+    config::{Config, KeyFile},
+    keys::{KeyError, SigningKey, file::FileKey},
+};
+
+use super::{Code, Report, signers::Signers};
+
+/// Compares each configured key with the keys that root lists for its role. Plain keys are opened for that; an encrypted
+/// one stays shut, and the signer itself compares it when it starts.
+pub(super) fn check(config: &Config, root: Option<&Value>, report: &mut Report) {
+    let mut plain = Vec::new();
+    let configured: [(&str, Option<&KeyFile>); 3] = [
+        ("timestamp", Some(&config.keys.timestamp)),
+        ("snapshot", Some(&config.keys.snapshot)),
+        ("targets", config.keys.targets.as_ref()),
+    ];
+    for (role, file) in configured {
+        let Some(file) = file else { continue };
+        let place = file.path.display();
+        match FileKey::read(&file.path, None) {
+            Ok(key) => {
+                plain.push(place.to_string());
+                let listed = root.and_then(|root| Signers::of_root(root, role));
+                let id = hex::encode(key.key_id());
+                if listed.is_some_and(|listed| !listed.hold(&id)) {
+                    let message = format!("the newest root does not list this key ({id}) for `{role}`");
+                    report.warning(Code::Key, place, message);
+                }
+            }
+            // `modes` says which files others may read.
+            Err(KeyError::NeedsPassphrase { .. } | KeyError::Mode { .. }) => {}
+            Err(KeyError::File { source, .. }) => report.warning(Code::Key, place, source),
+            Err(error) => report.warning(Code::Key, place, error),
+        }
+    }
+    if let Some(first) = plain.first() {
+        let message = format!(
+            "{} online keys are not encrypted: file modes alone protect them",
+            plain.len()
+        );
+        report.note(Code::Unencrypted, first, message);
+    }
+}
