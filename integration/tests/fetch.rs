@@ -288,7 +288,7 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
 
     // Cut off, and continued at another mirror in the same run; then the gate continues one as well.
     fs::remove_file(site.at("big.bin")).unwrap();
-    origin.script("/d/big.bin", Behaviour::Reset(SOME));
+    origin.script("/d/big.bin", Behaviour::Truncate(Framing::Length, SOME));
     let (_, err) = succeeds(site.from(&[&origin.url(), &site.nginx.url()]).arg("d/big.bin"));
     assert!(
         err.contains(&format!("mirror `{}/` is passed over", origin.url())),
@@ -525,10 +525,11 @@ fn https_is_judged_by_the_systems_authorities_and_those_that_are_given() {
     certificates(tls.path());
     let (addr, folder) = (free_addr(), tls.path().display());
     let gate = site.gate.url();
+    // On one line: the template's comment names the place where this goes, and is filled in too.
     let _front = Nginx::start_with(&format!(
-        "listen {addr} ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
-         location / {{ proxy_pass {gate}; }}
-         location /down/ {{ return 302 {gate}/top.txt; }}
+        "listen {addr} ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key; \
+         location / {{ proxy_pass {gate}; }} \
+         location /down/ {{ return 302 {gate}/top.txt; }} \
          location /up/ {{ rewrite ^/up/(.*)$ /$1 redirect; }}"
     ));
     let url = format!("https://{addr}");
