@@ -285,7 +285,7 @@ fn a_server_that_drips_is_left() {
     {
         repository
             .origin
-            .script(path, Behaviour::Drip(Duration::from_millis(20)));
+            .script(path, Behaviour::Drip(Duration::from_millis(500)));
         let store = repository.folder.path().join(format!("store-{dripping}"));
         let output = repository.folder.path().join("output");
         let base = repository.origin.url();
