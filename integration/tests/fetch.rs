@@ -92,11 +92,11 @@ impl Site {
 
     /// The same, metadata from the gate, targets under their bare names from these.
     fn from(&self, targets: &[&str]) -> Command {
-        self.from_with("0", targets)
+        self.asking("0", targets)
     }
 
     /// The same with so many retries.
-    fn from_with(&self, retries: &str, targets: &[&str]) -> Command {
+    fn asking(&self, retries: &str, targets: &[&str]) -> Command {
         let mut command = self.get_with(retries);
         command
             .args(["--naming", "bare", "--metadata-url"])
@@ -358,7 +358,7 @@ fn what_may_pass_is_tried_again_and_a_lie_is_not() {
     let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     origin.script("/top.txt", Behaviour::Raw(busy.to_vec()));
     let again = |retries: &str| {
-        let mut command = site.from_with(retries, &[&origin.url()]);
+        let mut command = site.asking(retries, &[&origin.url()]);
         command.arg("top.txt");
         command
     };

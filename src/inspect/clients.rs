@@ -140,7 +140,7 @@ pub fn verdicts(facts: &Facts, other: Option<Other>, findings: &[Finding]) -> Ve
 
 fn view(name: &'static str, facts: &Facts, broken: &[String]) -> Vec<Verdict> {
     let judge = |client: Client| {
-        let mut reasons: Vec<Reason> = broken.iter().map(|text| fails(text)).collect();
+        let mut reasons: Vec<Reason> = broken.iter().map(fails).collect();
         reasons.extend(rules(client, facts));
         Verdict {
             client,

@@ -263,7 +263,7 @@ mod tests {
         let sha512 = hex::encode(Sha512::digest(b"abc"));
         let both = json!({"version": 2, "length": 3, "hashes": {"sha256": Digest::of("abc"), "sha512": sha512}});
         assert_eq!(told(both.clone(), b"abc", 2), none);
-        assert_eq!(told(both.clone(), b"abd", 2), ["hash-mismatch", "hash-mismatch"]);
+        assert_eq!(told(both.clone(), b"xyz", 2), ["hash-mismatch", "hash-mismatch"]);
         assert_eq!(told(both, b"abc", 3), ["version-mismatch"]);
         assert_eq!(told(json!({"version": 1, "length": 2}), b"abc", 1), ["length-mismatch"]);
         assert_eq!(

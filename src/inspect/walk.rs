@@ -58,6 +58,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Makes ready; nothing is asked yet.
     pub fn open(
         options: Options,
         now: Timestamp,
@@ -81,6 +82,7 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Looks at everything there is to look at, and says what it found.
     pub async fn run(mut self) -> Result<Report, InspectError> {
         let root = self.roots().await?;
         self.facts.consistent = root.consistent;
@@ -138,6 +140,7 @@ impl<'a> Walk<'a> {
         Some(answer)
     }
 
+    /// Tells whoever watches how far it is.
     pub fn progress(&mut self) {
         self.counts.requests = self.site.web.requests();
         (self.progress)(self.counts);

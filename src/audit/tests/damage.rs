@@ -109,7 +109,7 @@ async fn a_changed_or_missing_file_is_named_with_exit_code_65() {
 fn cells(world: &World, table: &str) -> Vec<(String, Value, Value)> {
     let hand = world.hand();
     let mut statement = hand.prepare(&format!("SELECT * FROM {table}")).unwrap();
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = Vec::new();
     let mut rows = statement.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {

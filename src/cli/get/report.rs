@@ -103,7 +103,10 @@ impl Report {
         };
         // Standard output holds the target itself then.
         match job.output {
-            Output::Standard => Ok(eprintln!("{line}")),
+            Output::Standard => {
+                eprintln!("{line}");
+                Ok(())
+            }
             _ => print(&line),
         }
     }
@@ -130,7 +133,10 @@ impl Report {
             "attack": error.attack().map(|attack| attack.to_string()), "hint": error.hint(),
         });
         match job.output {
-            Output::Standard => Ok(eprintln!("{line}")),
+            Output::Standard => {
+                eprintln!("{line}");
+                Ok(())
+            }
             _ => print(&line.to_string()),
         }
     }

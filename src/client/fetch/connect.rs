@@ -78,7 +78,7 @@ pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
         // An `io::Error` hides what it wraps from `source`.
         let wrapped = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
         let inner = wrapped.map(|inner| inner as &(dyn Error + 'static));
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner)) {
+        if error.is::<rustls::Error>() || inner.is_some_and(is_tls) {
             return true;
         }
         next = error.source();
