@@ -139,6 +139,12 @@ impl Findings {
         self.kept.iter().map(|finding| finding.code.text()).collect()
     }
 
+    /// Whether an error was told of this place.
+    pub fn has_error(&self, place: &Place) -> bool {
+        let broken = |finding: &Finding| finding.severity == Severity::Error && finding.place == *place;
+        self.kept.iter().any(broken)
+    }
+
     /// Number of findings so far that were kept.
     pub fn len(&self) -> usize {
         self.kept.len()

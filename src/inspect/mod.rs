@@ -22,6 +22,7 @@ mod levels;
 mod names;
 mod role;
 mod roots;
+mod strict;
 mod top;
 mod view;
 mod walk;

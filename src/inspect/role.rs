@@ -15,7 +15,7 @@ use super::{
     facts::{Facts, Sized},
     finding::Findings,
     graph::Graph,
-    names,
+    names, strict,
 };
 use crate::digest::Digest;
 
@@ -113,6 +113,7 @@ pub fn read(document: &Document, context: &Context, facts: &mut Facts, findings:
         })
         .collect();
     wanted.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    strict::check(document, "targets", place, findings);
     let size = Sized {
         name: context.role.to_owned(),
         bytes: document.length,

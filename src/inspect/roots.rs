@@ -12,6 +12,7 @@ use super::{
     finding::Findings,
     keys::{self, Signers},
     role::{expiry, soon},
+    strict,
     walk::Walk,
     web::{self, Answer},
 };
@@ -53,6 +54,7 @@ impl Root {
         let header = document.header("root", &known, place, findings);
         let mut unheard = Findings::default();
         let signers = Self::signers(&document, place, &mut Vec::new(), &mut unheard);
+        strict::check(&document, "root", place, findings);
         Some(Self {
             header,
             consistent: document.signed.get("consistent_snapshot") == Some(&Value::Bool(true)),

@@ -13,6 +13,7 @@ use super::{
     finding::Findings,
     role::{expiry, soon},
     roots::Root,
+    strict,
     walk::Walk,
     web,
 };
@@ -116,6 +117,7 @@ impl Timestamp {
             return None;
         };
         let snapshot = Listed::read(listed, "snapshot.json", place, findings);
+        strict::check(&document, "timestamp", place, findings);
         Some(Self {
             bytes,
             header,
@@ -189,6 +191,7 @@ impl Walk<'_> {
         listed.check_version(header.version, BY, &place, findings);
         expiry(header.expires, self.site.now, soon("snapshot"), &place, findings);
         let listed = self.read_listing(document.signed.get("meta"), &place)?;
+        strict::check(&document, "snapshot", &place, &mut self.findings);
         self.facts.listed = listed.len() as u64;
         self.counts.listed = self.facts.listed;
         self.progress();

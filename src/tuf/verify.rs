@@ -161,10 +161,7 @@ impl Unverified {
     /// Reads root metadata that is signed by its own keys, as every root must be; whether they are to be trusted is the
     /// caller's to know.
     pub fn self_signed_root(self) -> Result<Root, VerifyError> {
-        let root: Root = read(self.signed.clone(), "root")?;
-        for role in TOP_LEVEL {
-            Keys::of_root(&root, role)?;
-        }
+        let root = root(self.signed.clone())?;
         self.check(&Keys::of_root(&root, RoleType::Root)?)?;
         Ok(root)
     }
@@ -177,8 +174,17 @@ pub fn verifies(key: &PublicKey, signed: &Value, signature: &[u8]) -> Option<boo
     Some(signature::check(signed, &[line], NonZeroU64::MIN).is_ok())
 }
 
-/// Reads a `signed` object as `kind`.
-fn read<T: DeserializeOwned>(signed: Value, kind: &str) -> Result<T, VerifyError> {
+/// Reads a `signed` object as a root; nobody has looked at its signatures.
+pub fn root(signed: Value) -> Result<Root, VerifyError> {
+    let root: Root = read(signed, "root")?;
+    for role in TOP_LEVEL {
+        Keys::of_root(&root, role)?;
+    }
+    Ok(root)
+}
+
+/// Reads a `signed` object as `kind`; nobody has looked at its signatures.
+pub fn read<T: DeserializeOwned>(signed: Value, kind: &str) -> Result<T, VerifyError> {
     let malformed = |detail: String| VerifyError::Malformed {
         expected: kind.to_owned(),
         detail,
