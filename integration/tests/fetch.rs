@@ -188,7 +188,7 @@ fn many_targets_come_from_the_command_line_and_a_list() {
         1,
         &["error: 1 of 2 targets failed"],
     );
-    assert!(some.contains("error: `nowhere`: no role"), "{some}");
+    assert!(some.contains("error: `nowhere` is not in this repository\n"), "{some}");
     assert_eq!(fs::read(site.at("some/a/one.txt")).unwrap(), b"one");
 }
 
@@ -233,7 +233,7 @@ fn standard_output_gets_a_target_only_when_it_is_verified_whole() {
     let site = Site::new();
     let whole = site.here().args(["d/big.bin", "-o", "-"]).output().unwrap();
     assert!(whole.status.success() && whole.stdout == site.files["d/big.bin"]);
-    assert!(String::from_utf8_lossy(&whole.stderr).contains("- verified: 1000000 bytes"));
+    assert!(String::from_utf8_lossy(&whole.stderr).starts_with("standard output verified: 1000000 bytes"));
     let (_runtime, origin) = hostile_origin();
     let mut wrong = site.files["d/big.bin"].clone();
     wrong[BIG - 1] ^= 1;
@@ -457,11 +457,6 @@ fn no_target_leaves_its_folder() {
             &[words],
         );
     };
-    for bad in ["../x", "a/../../x", "/etc/x", "a//b", "./x", "a/."] {
-        refused(&["top.txt", bad], "has no place below a folder");
-    }
-    fs::write(site.at("list"), "top.txt\na\0b\n").unwrap();
-    refused(&["--from", "list"], "NUL");
     fs::write(site.at("list"), "# nothing\n").unwrap();
     refused(&["--from", "list"], "names no target");
     refused(&["a", "a/b"], "cannot both be written");
@@ -470,6 +465,31 @@ fn no_target_leaves_its_folder() {
         "it was refused before anything was fetched"
     );
     assert!(!site.at("in").exists());
+
+    // A name that has no place there fails alone.
+    let bad = ["../x", "a/../../x", "/etc/x", "a//b", "./x", "a/.", "demo/"];
+    fs::write(site.at("list"), format!("{}\na\0b\ntop.txt\n", bad.join("\n"))).unwrap();
+    let some = fails(
+        site.here().args(["--from", "list", "d/big.bin", "-o", "kept"]),
+        1,
+        &["8 of 10 targets failed", "NUL"],
+    );
+    for bad in bad {
+        let told = some
+            .lines()
+            .filter(|line| line.contains(&format!("`{bad}`")))
+            .collect::<Vec<_>>();
+        assert!(
+            matches!(told[..], [line] if line.matches(bad).count() == 1),
+            "{bad}: {some}"
+        );
+    }
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(site.at("kept")).unwrap() {
+        kept.push(entry.unwrap().file_name().into_string().unwrap());
+    }
+    kept.sort();
+    assert_eq!(kept, ["d", "top.txt"]);
 
     let outside = site.at("outside");
     fs::create_dir_all(site.at("in/d")).unwrap();
@@ -553,7 +573,11 @@ fn https_is_judged_by_the_systems_authorities_and_those_that_are_given() {
     fails(&mut wrong, 1, &["no TLS"]);
     // A server without TLS, and a file without certificates.
     let plain = site.gate.url().replace("http:", "https:");
-    fails(site.get().args(["--url", &plain, "top.txt", "-o", "no"]), 1, &[]);
+    fails(
+        site.get().args(["--url", &plain, "top.txt", "-o", "no"]),
+        1,
+        &["hint: the server speaks no TLS there: use http://"],
+    );
     fails(
         get("no").arg("--ca").arg(tls.path().join("names")),
         1,
@@ -707,13 +731,149 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     for (url, words) in [
         ("ftp://h/", "only http:// and https://"),
         ("http://user:secret@h/", "credentials in a URL"),
-        ("h", "cannot be used"),
+        ("h", "`h` cannot be used"),
+        ("127.0.0.1:18900", "is `http://127.0.0.1:18900` meant?"),
     ] {
         fails(site.get().args(["--url", url, "top.txt"]), 2, &[words]);
     }
+    // Options and outputs that do not go together.
+    fs::write(site.at("file"), "theirs").unwrap();
+    for (args, words) in [
+        (
+            &["top.txt", "a/one.txt", "-o", "file"][..],
+            ["`file` is a file, not a folder", "with `--output`"],
+        ),
+        (
+            &["top.txt", "-o", "gone/x"],
+            ["`gone` does not exist", "with `--output`"],
+        ),
+    ] {
+        fails(site.here().args(args), 2, &words);
+    }
+    let bare = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command.current_dir(site.user.path()).stdin(Stdio::null()).args(args);
+        command
+    };
+    let root = site.gate.root().display().to_string();
+    let url = site.gate.url();
+    fails(
+        &mut bare(&["get", "--store", "file", "--root", &root, "--url", &url, "top.txt"]),
+        2,
+        &["`file` is a file, not a folder", "with `--store`"],
+    );
+    for command in [&["get", "top.txt"][..], &["verify"]] {
+        let metadata = ["--metadata-url", &url, "--root", &root];
+        fails(
+            bare(command).args(metadata),
+            2,
+            &["`--targets-url` is missing", "hint: "],
+        );
+    }
+    fails(
+        site.here().arg("na%20me"),
+        1,
+        &["`na%20me` is not in this repository", "decoded: `na me`"],
+    );
+    fails(
+        &mut bare(&["tuf", "--metadata-dir", "tuf", "init", "file"]),
+        1,
+        &["`file` is no root metadata: ", "hint: give a repository's root file"],
+    );
     let usage = said(site.here().args(["--root-sha256", "12", "top.txt"]));
     assert_eq!(usage.0, 2, "{usage:?}");
     assert!(!site.at("top.txt").exists());
+}
+
+#[test]
+fn a_root_of_another_repository_is_the_first_suspect() {
+    let site = Site::new();
+    let other = Gate::start(&Setup::learning(site.nginx.url()));
+    let with = |gate: &Gate, store: &str| {
+        let mut command = Command::new(binary());
+        command.current_dir(site.user.path()).stdin(Stdio::null());
+        command.args([
+            "get",
+            "--retries",
+            "0",
+            "--url",
+            &site.gate.url(),
+            "--store",
+            store,
+            "top.txt",
+        ]);
+        command.arg("--root").arg(gate.root());
+        command
+    };
+    let hint = format!("hint: `{}` may be another repository's root", other.root().display());
+    fails(&mut with(&other, "new"), 1, &["arbitrary software", &hint]);
+    fails(&mut with(&other, "new"), 1, &[&hint]);
+    // Where signatures were right before, it is not the root that is wrong.
+    let lied_to = || {
+        let (_runtime, liar) = hostile_origin();
+        liar.put_file("/metadata/timestamp.json", r#"{"signed":{},"signatures":[]}"#);
+        let mut command = site.get();
+        command.args(["--url", &liar.url(), "top.txt"]);
+        said(&mut command).2
+    };
+    assert!(lied_to().contains("may be another repository's root"));
+    succeeds(site.here().arg("top.txt"));
+    let known = lied_to();
+    assert!(
+        known.contains("hint: nothing was written; try another network"),
+        "{known}"
+    );
+}
+
+#[test]
+fn a_refusal_is_told_in_the_servers_words() {
+    let site = Site::new();
+    let (_runtime, origin) = hostile_origin();
+    let problem = |kind: &str, detail: &str| {
+        let body = json!({ "type": format!("urn:tufgate:problem:{kind}"), "title": "Bad Gateway", "detail": detail });
+        let (body, media) = (body.to_string(), "application/problem+json");
+        let head = format!(
+            "HTTP/1.1 502 Bad Gateway\r\nContent-Type: {media}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        Behaviour::Raw([head, body].concat().into_bytes())
+    };
+    for (kind, tries) in [("drift", 1), ("unverifiable", 1), ("upstream-broken", 2)] {
+        origin.script("/top.txt", problem(kind, "one\u{1b}[2Jtwo"));
+        let before = origin.count("/top.txt");
+        let words = ["502 Bad Gateway: one\u{fffd}[2Jtwo"];
+        let err = fails(site.asking("1", &[&origin.url()]).arg("top.txt"), 1, &words);
+        assert_eq!(
+            err.contains("hint: ") && err.contains("`tufgate drift list`"),
+            kind == "drift",
+            "{err}"
+        );
+        assert_eq!(origin.count("/top.txt") - before, tries, "{kind}");
+        // Nothing came, so nothing is kept.
+        assert!(!err.contains("is kept"), "{err}");
+    }
+    origin.script("/top.txt", problem("drift", &"x".repeat(100_000)));
+    let long = fails(site.from(&[&origin.url()]).arg("top.txt"), 1, &["502"]);
+    assert!(long.len() < 2_000, "{} bytes", long.len());
+
+    // The gate's own words.
+    fs::write(site.nginx.file("top.txt"), "pot").unwrap();
+    fails(
+        site.here().arg("top.txt"),
+        1,
+        &[
+            "502 Bad Gateway: the upstream's bytes are not those recorded",
+            "`tufgate drift list`",
+        ],
+    );
+    // What is kept is spoken of where something is.
+    origin.put_file("/d/big.bin", site.files["d/big.bin"].clone());
+    origin.script("/d/big.bin", Behaviour::Truncate(Framing::Length, SOME));
+    fails(site.from(&[&origin.url()]).arg("d/big.bin"), 1, &["so far is kept"]);
+    let down = format!("http://{}", free_addr());
+    fails(site.from(&[&down]).arg("d/big.bin"), 1, &["so far is kept"]);
+    let none = fails(site.from(&[&down]).args(["a/one.txt"]), 1, &["is the server up"]);
+    assert!(!none.contains("is kept"), "{none}");
 }
 
 #[test]

@@ -267,8 +267,14 @@ mod tests {
         let hint = |error| GetError::of_refresh(error, Some("r.json".into())).hint().unwrap();
         for name in ["timestamp.json", "2.root.json"] {
             let wrong = hint(refused(name, Attack::ArbitrarySoftware));
-            assert!(wrong.starts_with("`r.json` may be another repository's root"), "{wrong}");
-            let mirrors = vec![refused(name, Attack::ArbitrarySoftware), ClientError::NotFound(String::new())];
+            assert!(
+                wrong.starts_with("`r.json` may be another repository's root"),
+                "{wrong}"
+            );
+            let mirrors = vec![
+                refused(name, Attack::ArbitrarySoftware),
+                ClientError::NotFound(String::new()),
+            ];
             assert_eq!(hint(ClientError::EveryMirror(mirrors)), wrong);
         }
         for (name, attack) in [

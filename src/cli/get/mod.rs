@@ -143,7 +143,10 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
     let jobs = plan::jobs(targets, args.output.as_deref(), args.from.is_some())?;
     let options = options::of(&args, |name| std::env::var_os(name).map(PathBuf::from))?;
     // A store holds a timestamp once a root's keys were right for one.
-    let unproven = args.root.clone().filter(|_| !options.store.join("timestamp.json").exists());
+    let unproven = args
+        .root
+        .clone()
+        .filter(|_| !options.store.join("timestamp.json").exists());
     let report = Arc::new(Report::new(&args, &jobs));
     let hears = Arc::clone(&report);
     let mut fetcher = Fetcher::new(options.timeouts)
@@ -190,9 +193,12 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
 }
 
 async fn download(client: &mut Client, job: &Job, report: &Report) -> Result<Downloaded, GetError> {
+    let nowhere = |why| GetError::NoPlace {
+        target: job.target.clone(),
+        why,
+    };
     if let Output::Nowhere(why) = job.output {
-        let target = job.target.clone();
-        return Err(GetError::NoPlace { target, why });
+        return Err(nowhere(why));
     }
     let found = client.find(&job.target).await?;
     let target = found.ok_or_else(|| ClientError::NotFound(job.target.clone()))?;
@@ -200,7 +206,8 @@ async fn download(client: &mut Client, job: &Job, report: &Report) -> Result<Dow
     let place = match &job.output {
         Output::File(path) => Place::of(path)?,
         Output::Below(folder, relative) => Place::below(folder, relative)?,
-        Output::Standard | Output::Nowhere(_) => {
+        Output::Nowhere(why) => return Err(nowhere(why)),
+        Output::Standard => {
             let mut file = client.spool(&target, progress).await?;
             io::copy(&mut file, &mut io::stdout().lock()).map_err(GetError::Print)?;
             io::stdout().flush().map_err(GetError::Print)?;

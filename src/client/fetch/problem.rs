@@ -110,7 +110,8 @@ mod tests {
             let problem = Problem::parse(body.as_bytes()).unwrap();
             for text in [problem.kind.unwrap(), problem.text] {
                 prop_assert!(text.chars().count() <= SHOWN + 1);
-                prop_assert!(!text.contains(|letter: char| letter.is_control() || letter == '\u{202e}'));
+                let moves = text.contains(|letter: char| letter.is_control() || letter == '\u{202e}');
+                prop_assert!(!moves);
             }
         }
     }
