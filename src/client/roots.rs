@@ -81,7 +81,11 @@ impl Client {
     fn keep_root(&self, last: &mut Option<Root>, trusted: &Trusted, bytes: &[u8]) -> Result<(), ClientError> {
         let root = trusted.root();
         if let Some(last) = last {
-            if root.version <= last.version {
+            if root.version == last.version && !same(root, last) {
+                // What the caller trusts leads elsewhere than what was kept, which was another repository's or a mistake.
+                self.forget()?;
+                self.store_root(&history(root.version.get()), bytes)?;
+            } else if root.version <= last.version {
                 return Ok(());
             }
             // Recovery from a fast-forward attack (5.3.11). Before the new root is kept, so that a crash repeats it.
@@ -95,6 +99,14 @@ impl Client {
         }
         self.store_root(LAST, bytes)?;
         *last = Some(root.clone());
+        Ok(())
+    }
+
+    /// Forgets what was trusted under another root.
+    fn forget(&self) -> Result<(), ClientError> {
+        for name in ["timestamp.json", "snapshot.json", "targets.json"] {
+            self.store.remove(name)?;
+        }
         Ok(())
     }
 
@@ -175,6 +187,14 @@ impl Client {
     fn last_root(&self) -> Result<Option<Root>, ClientError> {
         let stored = self.store.read(LAST, MAX_ROOT)?;
         Ok(stored.and_then(|bytes| Unverified::parse(&bytes).ok()?.self_signed_root().ok()))
+    }
+}
+
+/// Whether two roots say the same, whoever signed them.
+fn same(one: &Root, other: &Root) -> bool {
+    match (serde_json::to_value(one), serde_json::to_value(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 
