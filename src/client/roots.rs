@@ -3,6 +3,7 @@
 use std::{fs::File, path::Path};
 
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 use tough::schema::RoleType;
 
 use super::{
@@ -18,6 +19,8 @@ use crate::{
 
 /// Most roots that one update fetches.
 const MAX_STEPS: u64 = 256;
+/// Times [`Timeouts::total`](super::Timeouts) that the search for a root of a known digest may take.
+const SEARCH: u32 = 5;
 /// The newest root that was trusted.
 const LAST: &str = "root.json";
 
@@ -152,8 +155,13 @@ impl Client {
         if let Some(stored) = stored.filter(|stored| Digest::of(stored) == *digest) {
             return Ok(stored);
         }
+        // Nothing is trusted yet, so nothing but time bounds what a server may send.
+        let end = Instant::now() + SEARCH * self.options.timeouts.total;
         for version in 1..=MAX_STEPS {
-            let Some(bytes) = self.fetch_root(version).await? else {
+            let Ok(fetched) = timeout_at(end, self.fetch_root(version)).await else {
+                break;
+            };
+            let Some(bytes) = fetched? else {
                 break;
             };
             if Digest::of(&bytes) == *digest {
