@@ -60,8 +60,15 @@ impl Tuf {
             Verb::Init { root } => {
                 // No URL is asked.
                 let client = self.client("http://localhost/", "http://localhost/")?;
-                client.pin(root).await?;
-                Ok(())
+                match client.pin(root).await {
+                    Ok(_) => Ok(()),
+                    // The caller's own file is no attack.
+                    Err(ClientError::Refused { why, .. }) => {
+                        let none = format!("`{}` is no root metadata: {why}", root.display());
+                        Err(CliError::failed(none).hint("give a repository's root file, such as its 1.root.json"))
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
             Verb::Refresh => {
                 let url = needed(&self.metadata_url, "--metadata-url")?;

@@ -12,8 +12,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    cli::{CliError, block_on, print_json},
-    client::Timeouts,
+    cli::{CliError, block_on, get::GetError, print_json},
+    client::{Timeouts, naming::Base},
     clock::{Clock as _, SystemClock},
     inspect::{Counts, Effect, Options, Report, Severity, Verdict, inspect},
 };
@@ -28,7 +28,7 @@ const SAMPLE: usize = 3;
 #[derive(Args, Clone, Debug)]
 pub struct Verify {
     /// The gate: metadata at URL/metadata/, targets at URL/
-    #[arg(long, required_unless_present_all = ["metadata_url", "targets_url"])]
+    #[arg(long, required_unless_present_any = ["metadata_url", "targets_url"])]
     url: Option<String>,
 
     /// Trust begins with this root file
@@ -92,6 +92,17 @@ impl Verify {
     }
 
     fn options(&self) -> Result<Options, CliError> {
+        let lacking = match (&self.url, &self.metadata_url, &self.targets_url) {
+            (None, None, _) => Some("--metadata-url"),
+            (None, Some(_), None) => Some("--targets-url"),
+            _ => None,
+        };
+        if let Some(option) = lacking {
+            return Err(GetError::Lacking(option).into());
+        }
+        for url in [&self.url, &self.metadata_url, &self.targets_url].into_iter().flatten() {
+            Base::parse(url).map_err(GetError::from)?;
+        }
         let base = self.url.as_deref().unwrap_or_default().trim_end_matches('/');
         let below = |path: &str| format!("{base}/{path}");
         Ok(Options {

@@ -55,6 +55,11 @@ pub async fn is_present(place: &Place, target: &TargetFile) -> bool {
     matches!(tokio::task::spawn_blocking(same).await, Ok(Ok(true)))
 }
 
+/// Whether a download that broke off can go on from what is kept beside its place.
+pub fn is_begun(place: &Place, target: &TargetFile) -> bool {
+    partial::is_begun(place, &target.hashes)
+}
+
 /// Fetches a target to its place. On any failure the place is left as it was; what may be continued stays beside it.
 pub(super) async fn save(
     source: &Source<'_>,

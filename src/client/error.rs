@@ -63,7 +63,7 @@ pub enum ClientError {
     #[error("there is no root to trust: {0}")]
     NoRoot(String),
     /// The metadata does not list the target.
-    #[error("no role that may speak for `{0}` lists it")]
+    #[error("`{0}` is not in this repository")]
     NotFound(String),
     /// A local file cannot be read or written.
     #[error("`{}`: {source}", .path.display())]

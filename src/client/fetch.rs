@@ -2,6 +2,7 @@
 
 mod connect;
 mod error;
+mod problem;
 mod redirect;
 mod stream;
 
@@ -26,7 +27,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use self::connect::{Plain, Tls};
-pub use self::{error::FetchError, stream::Stream};
+pub use self::{error::FetchError, problem::Problem, stream::Stream};
 use super::notice::{self, Notice, Notices};
 
 /// How long a server may take.
@@ -200,7 +201,7 @@ impl Fetcher {
         loop {
             let answer = self.send(&at, &ask).await?;
             if !redirect::is_one(answer.status()) {
-                return self.judge(answer, &ask);
+                return self.judge(answer, &ask).await;
             }
             let next = redirect::next(&at, answer.headers().get(LOCATION));
             let next = next.and_then(|to| match left.checked_sub(1) {
@@ -280,7 +281,7 @@ impl Fetcher {
         Ok(self.tls.get_or_init(|| made))
     }
 
-    fn judge(&self, answer: Response<Incoming>, ask: &Ask<'_>) -> Result<Answer, FetchError> {
+    async fn judge(&self, answer: Response<Incoming>, ask: &Ask<'_>) -> Result<Answer, FetchError> {
         let url = ask.url.to_owned();
         let headers = answer.headers();
         let status = answer.status();
@@ -293,11 +294,11 @@ impl Fetcher {
                 total: Some(0),
             })),
             _ => {
-                let retry_after = retry_after(headers, SystemTime::now());
                 return Err(FetchError::Status {
+                    retry_after: retry_after(headers, SystemTime::now()),
+                    problem: self.problem(answer, &url).await.map(Box::new),
                     url,
                     status,
-                    retry_after,
                 });
             }
         };
@@ -323,6 +324,22 @@ impl Fetcher {
             etag,
             stream: Stream::new(url, answer.into_body(), limit, self.timeouts),
         })
+    }
+
+    /// What a refusal says of itself; a body that is no such thing, or does not come soon, says nothing.
+    async fn problem(&self, answer: Response<Incoming>, url: &str) -> Option<Problem> {
+        if !Problem::announced(answer.headers()) {
+            return None;
+        }
+        let mut stream = Stream::new(url.to_owned(), answer.into_body(), problem::MOST, self.timeouts);
+        let whole = async {
+            let mut whole = BytesMut::new();
+            while let Some(piece) = stream.next().await.ok()? {
+                whole.extend_from_slice(&piece);
+            }
+            Some(whole)
+        };
+        Problem::parse(&timeout(self.timeouts.connect, whole).await.ok()??)
     }
 }
 

@@ -32,6 +32,15 @@ impl Base {
             url: text.to_owned(),
             why: why.to_owned(),
         };
+        if !text.contains("://") {
+            // Written without its scheme, `localhost:80` reads as a URL of the scheme `localhost`.
+            let meant = format!("http://{text}");
+            let whole = !text.starts_with('/') && Url::parse(&meant).is_ok_and(|url| url.has_host());
+            return Err(refuse(&match whole {
+                true => format!("it does not begin with http:// or https://; is `{meant}` meant?"),
+                false => "it does not begin with http:// or https://".to_owned(),
+            }));
+        }
         let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refuse("only http:// and https:// URLs are supported"));
@@ -192,6 +201,11 @@ mod tests {
                 "{bad}"
             );
         }
+        for (bare, meant) in [("127.0.0.1:80", "http://127.0.0.1:80"), ("localhost:80/x", "http://localhost:80/x")] {
+            let said = Base::parse(bare).unwrap_err().to_string();
+            assert!(said.ends_with(&format!("is `{meant}` meant?")), "{said}");
+        }
+        assert!(!Base::parse("/x").unwrap_err().to_string().contains("meant"));
         assert_eq!(Base::parse("http://h").unwrap().as_str(), "http://h/");
         assert_eq!(Base::parse("https://h/x").unwrap().as_str(), "https://h/x/");
     }

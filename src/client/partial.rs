@@ -126,6 +126,11 @@ pub fn name(hashes: &Hashes) -> String {
     format!(".tufgate-{}.part", hashes.prefix())
 }
 
+/// Whether a beginning of a download lies there.
+pub fn is_begun(place: &Place, hashes: &Hashes) -> bool {
+    place.length_beside(&name(hashes)).is_some_and(|length| length > 0)
+}
+
 /// The lasting file, locked; `None` when another process has it, or it cannot be one of ours.
 fn locked(place: &Place, name: &str) -> io::Result<Option<File>> {
     loop {

@@ -102,6 +102,13 @@ impl Place {
         Ok(ours.then_some(file))
     }
 
+    /// Length of a regular file beside the place.
+    pub(super) fn length_beside(&self, name: &str) -> Option<u64> {
+        let found = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        regular.then_some(found.st_size)?.try_into().ok()
+    }
+
     /// A new file beside the place.
     pub(super) fn new_beside(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

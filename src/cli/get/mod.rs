@@ -22,7 +22,7 @@ use self::{
     report::Report,
 };
 use crate::{
-    client::{Client, ClientError, Downloaded, Fetcher, Place, TargetNaming},
+    client::{Client, ClientError, Downloaded, Fetcher, Place, TargetNaming, download::is_begun},
     digest::Digest,
 };
 
@@ -39,7 +39,7 @@ pub struct GetArgs {
     pub from: Option<PathBuf>,
 
     /// The gate: metadata at URL/metadata/, targets at URL/. Given again: a mirror, asked when the one before it fails
-    #[arg(long, required_unless_present_all = ["metadata_url", "targets_url"])]
+    #[arg(long, required_unless_present_any = ["metadata_url", "targets_url"])]
     pub url: Vec<String>,
 
     /// Trust begins with this root file
@@ -142,6 +142,8 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
     }
     let jobs = plan::jobs(targets, args.output.as_deref(), args.from.is_some())?;
     let options = options::of(&args, |name| std::env::var_os(name).map(PathBuf::from))?;
+    // A store holds a timestamp once a root's keys were right for one.
+    let unproven = args.root.clone().filter(|_| !options.store.join("timestamp.json").exists());
     let report = Arc::new(Report::new(&args, &jobs));
     let hears = Arc::clone(&report);
     let mut fetcher = Fetcher::new(options.timeouts)
@@ -161,7 +163,7 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
     let refreshed = client.refresh().await;
     if let Err(error) = refreshed {
         // Nothing can be looked up: one error, which in JSON every target has.
-        let error = GetError::from(error);
+        let error = GetError::of_refresh(error, unproven);
         for job in &jobs {
             report.refused(job, &error)?;
         }
@@ -188,13 +190,17 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
 }
 
 async fn download(client: &mut Client, job: &Job, report: &Report) -> Result<Downloaded, GetError> {
+    if let Output::Nowhere(why) = job.output {
+        let target = job.target.clone();
+        return Err(GetError::NoPlace { target, why });
+    }
     let found = client.find(&job.target).await?;
     let target = found.ok_or_else(|| ClientError::NotFound(job.target.clone()))?;
     let progress = |bytes, length| report.progress(bytes, length);
     let place = match &job.output {
         Output::File(path) => Place::of(path)?,
         Output::Below(folder, relative) => Place::below(folder, relative)?,
-        Output::Standard => {
+        Output::Standard | Output::Nowhere(_) => {
             let mut file = client.spool(&target, progress).await?;
             io::copy(&mut file, &mut io::stdout().lock()).map_err(GetError::Print)?;
             io::stdout().flush().map_err(GetError::Print)?;
@@ -205,5 +211,12 @@ async fn download(client: &mut Client, job: &Job, report: &Report) -> Result<Dow
             });
         }
     };
-    Ok(client.save(target, &place, progress).await?)
+    let wanted = target.clone();
+    client.save(target, &place, progress).await.map_err(|error| {
+        let begun = is_begun(&place, &wanted);
+        match begun && error.attack().is_none() {
+            true => GetError::Interrupted(error),
+            false => error.into(),
+        }
+    })
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{GetArgs, GetError, View};
 use crate::{
-    client::{ClientOptions, Timeouts, Trust},
+    client::{ClientOptions, Timeouts, Trust, naming::Base},
     clock::SystemClock,
     digest::Digest,
     tuf::layout::SUCCINCT,
@@ -12,6 +12,18 @@ use crate::{
 
 /// `folder` looks an environment variable up.
 pub(super) fn of(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Result<ClientOptions, GetError> {
+    // As they were given, before paths are added to them.
+    for url in &args.url {
+        Base::parse(url)?;
+    }
+    for (given, missing, option) in [
+        (&args.metadata_url, &args.targets_url, "--targets-url"),
+        (&args.targets_url, &args.metadata_url, "--metadata-url"),
+    ] {
+        if args.url.is_empty() && !given.is_empty() && missing.is_empty() {
+            return Err(GetError::Lacking(option));
+        }
+    }
     let below_gates = |path: &str| {
         let bases = args.url.iter().map(|url| url.trim_end_matches('/'));
         bases.map(|base| format!("{base}/{path}")).collect::<Vec<_>>()
@@ -32,10 +44,14 @@ pub(super) fn of(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Re
             let data = folder("XDG_DATA_HOME").filter(|data| data.is_absolute());
             let home = || Some(folder("HOME")?.join(".local/share"));
             let data = data.or_else(home).ok_or(GetError::NoDataFolder)?;
-            let repository = metadata_urls.first().map(String::as_str).unwrap_or_default();
-            data.join("tufgate").join(Digest::of(repository).to_string())
+            // However it is spelt: with `/` at its end or without.
+            let repository = Base::parse(metadata_urls.first().map(String::as_str).unwrap_or_default())?;
+            data.join("tufgate").join(Digest::of(repository.as_str()).to_string())
         }
     };
+    if store.exists() && !store.is_dir() {
+        return Err(GetError::no_folder("--store", &store));
+    }
     let defaults = Timeouts::default();
     let idle = Duration::from_secs(args.timeout);
     Ok(ClientOptions {
@@ -112,6 +128,10 @@ mod tests {
         let apart = read("a --metadata-url http://m/ --metadata-url http://n/ --targets-url http://t/");
         assert_eq!(apart.metadata_urls, ["http://m/", "http://n/"]);
         assert_eq!(apart.targets_urls, ["http://t/"]);
+        let slash = "a --metadata-url http://m/x/ --targets-url http://t/";
+        assert_eq!(read(slash).store, read(&slash.replace("x/", "x")).store);
+        assert_eq!(read(slash).store, read(&slash.replace("//m/", "//M:80/")).store);
+        assert_ne!(read("a --url http://g").store, read("a --url http://g --view succinct").store);
         let mixed = read("a --url http://gate --targets-url http://cdn/ --timeout 3");
         assert_eq!(mixed.metadata_urls, ["http://gate/metadata/"]);
         assert_eq!(mixed.targets_urls, ["http://cdn/"]);
@@ -135,7 +155,6 @@ mod tests {
         for bad in [
             "a",
             "--url http://g",
-            "a --metadata-url http://m/",
             "a --url http://g --root-sha256 12",
             "a --url http://g --view both",
             "a --url http://g --metadata-url http://m/ --view succinct",
@@ -145,6 +164,16 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        for (line, missing) in [
+            ("a --metadata-url http://m/", "--targets-url"),
+            ("a --targets-url http://t/", "--metadata-url"),
+        ] {
+            let error = of(&parse(line).unwrap(), |_| Some("/h".into())).err().unwrap();
+            assert!(error.to_string().contains(&format!("`{missing}` is missing")), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        let file = of(&parse("a --url http://g --store Cargo.toml").unwrap(), |_| None).err().unwrap();
+        assert!(file.to_string().contains("`Cargo.toml` is a file"), "{file}");
         parse(&format!("a --url http://g --root-sha256 {}", Digest::of("r"))).unwrap();
         parse("--url http://g --from list -o x").unwrap();
         assert_eq!(parse("a b --url http://g --out x").unwrap().output, Some("x".into()));

@@ -1,5 +1,5 @@
-//! Which target goes where. Pure but for one look whether `--output` is a folder; whatever makes no sense is refused
-//! here, before anything is fetched.
+//! Which target goes where. Pure but for a look at what `--output` is; a command line that makes no sense is refused here,
+//! before anything is fetched. A name that has no place fails alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +29,8 @@ pub(super) enum Output {
     Below(PathBuf, PathBuf),
     /// To standard output.
     Standard,
+    /// It has no place below the folder: why.
+    Nowhere(&'static str),
 }
 
 /// A job for each target; one that is named twice is downloaded once. `listed`: the targets come from a list, which
@@ -49,7 +51,13 @@ pub(super) fn jobs(targets: Vec<String>, output: Option<&Path>, listed: bool) ->
     let alone = !listed && targets.len() == 1;
     let output = match output {
         Some(_) if standard => Output::Standard,
-        Some(file) if alone && !is_folder(file) => Output::File(file.to_owned()),
+        Some(file) if alone && !is_folder(file) => {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                return Err(GetError::no_folder("--output", folder));
+            }
+            Output::File(file.to_owned())
+        }
         None if alone => {
             let name = targets[0].rsplit('/').next().unwrap_or_default();
             Output::File(place::relative(name).map_err(|_| GetError::NoFileName(targets[0].clone()))?)
@@ -65,20 +73,28 @@ pub(super) fn jobs(targets: Vec<String>, output: Option<&Path>, listed: bool) ->
 }
 
 fn below(targets: Vec<String>, folder: &Path) -> Result<Vec<Job>, GetError> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(GetError::no_folder("--output", folder));
+    }
     let mut jobs = Vec::new();
     let mut places = BTreeMap::new();
     for target in targets {
-        let relative = place::relative(&target).map_err(|why| GetError::NoPlace {
-            target: target.clone(),
-            why,
-        })?;
+        let number = jobs.len() + 1;
+        let relative = match place::relative(&target) {
+            Ok(relative) => relative,
+            Err(why) => {
+                let output = Output::Nowhere(why);
+                jobs.push(Job { number, target, output });
+                continue;
+            }
+        };
         // Distinct targets can name one file only as a file system sees them: `a` as a file and as the folder of `a/b`,
         // or names that differ by case where case does not count.
         if let Some(other) = places.insert(folded(&relative), target.clone()) {
             return Err(GetError::SamePlace(other, target));
         }
         jobs.push(Job {
-            number: jobs.len() + 1,
+            number,
             output: Output::Below(folder.to_owned(), relative),
             target,
         });
@@ -156,16 +172,12 @@ mod tests {
         for bad in ["a/", "a/..", ".", "", "a/\0"] {
             assert!(matches!(plan(&[bad], None), Err(GetError::NoFileName(_))), "{bad:?}");
         }
-        for bad in ["../a", "a/../../b", "/etc/passwd", "a//b", "./a", "a/", "a\0b", ""] {
-            assert!(
-                matches!(plan(&["x", bad], None), Err(GetError::NoPlace { .. })),
-                "{bad:?}"
-            );
-            assert!(
-                matches!(plan(&[bad], Some("x/")), Err(GetError::NoPlace { .. })),
-                "{bad:?}"
-            );
+        for (output, words) in [("/nonexistent/folder/x", "`/nonexistent/folder` does not exist"), ("Cargo.toml/x", "`Cargo.toml` is a file")] {
+            let error = plan(&["a"], Some(output)).unwrap_err();
+            assert!(error.to_string().starts_with(words) && error.hint().is_some(), "{error}");
         }
+        let file = plan(&["a", "b"], Some("Cargo.toml")).unwrap_err();
+        assert_eq!(file.to_string(), "`Cargo.toml` is a file, not a folder");
         for same in [["a", "a/b"], ["a/b/c", "a"], ["a/b/c/d", "a/b"]] {
             assert!(
                 matches!(plan(&same, Some("x")), Err(GetError::SamePlace(..))),
@@ -173,6 +185,16 @@ mod tests {
             );
         }
         plan(&["a", "a.b", "ab/c", "a-b/c"], None).unwrap();
+    }
+
+    #[test]
+    fn a_name_without_a_place_fails_alone() {
+        for bad in ["../a", "a/../../b", "/etc/passwd", "a//b", "./a", "a/", "a\0b", ""] {
+            let places = plan(&["x", bad, "y"], Some("in")).unwrap();
+            assert!(matches!(places[1], Output::Nowhere(_)), "{bad:?}");
+            assert_eq!((&places[0], &places[2]), (&inside("in", "x"), &inside("in", "y")));
+            assert!(matches!(plan(&[bad], Some("x/")).unwrap()[..], [Output::Nowhere(_)]), "{bad:?}");
+        }
     }
 
     proptest! {

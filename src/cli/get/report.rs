@@ -99,7 +99,7 @@ impl Report {
         let line = match (self.json, self.quiet) {
             (true, _) => json_line(done, snapshot),
             (false, true) => return Ok(()),
-            (false, false) => text_line(done, snapshot),
+            (false, false) => text_line(done, job, snapshot),
         };
         // Standard output holds the target itself then.
         match job.output {
@@ -115,7 +115,11 @@ impl Report {
     pub(super) fn failed(&self, job: &Job, error: &GetError) -> Result<(), GetError> {
         self.refused(job, error)?;
         if self.count > 1 {
-            eprintln!("error: `{}`: {}", plain(&job.target), plain(&error.to_string()));
+            let (target, said) = (format!("`{}`", job.target), error.to_string());
+            match said.contains(&target) {
+                true => eprintln!("error: {}", plain(&said)),
+                false => eprintln!("error: {}: {}", plain(&target), plain(&said)),
+            }
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
@@ -168,10 +172,13 @@ fn json_line(done: &Downloaded, snapshot: u64) -> String {
     .to_string()
 }
 
-fn text_line(done: &Downloaded, snapshot: u64) -> String {
+fn text_line(done: &Downloaded, job: &Job, snapshot: u64) -> String {
     let Downloaded { target, path, present } = done;
     let what = if *present { "already there" } else { "verified" };
-    let path = plain(&path.display().to_string());
+    let path = match job.output {
+        Output::Standard => "standard output".to_owned(),
+        _ => plain(&path.display().to_string()),
+    };
     let (length, hashes) = (target.length, target.hashes);
     format!("{path} {what}: {length} bytes, {hashes}, snapshot {snapshot}")
 }
@@ -207,10 +214,13 @@ mod tests {
             path: "b".into(),
             present: false,
         };
-        assert_eq!(
-            text_line(&done, 7),
-            format!("b verified: 3 bytes, sha256 {}, snapshot 7", Digest::of("abc"))
-        );
+        let line = |output| {
+            let (number, target) = (1, "a/b".to_owned());
+            text_line(&done, &Job { number, target, output }, 7)
+        };
+        let verified = format!("verified: 3 bytes, sha256 {}, snapshot 7", Digest::of("abc"));
+        assert_eq!(line(Output::File("b".into())), format!("b {verified}"));
+        assert_eq!(line(Output::Standard), format!("standard output {verified}"));
         let json: serde_json::Value = serde_json::from_str(&json_line(&done, 7)).unwrap();
         assert_eq!(
             (&json["output"], &json["snapshot"], &json["present"]),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::Problem;
+
 /// The longest wait a server may ask for with `Retry-After`; one that asks for more has no answer for this client.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -42,7 +44,7 @@ pub enum FetchError {
         why: String,
     },
     /// Another status than 200.
-    #[error("`{url}` is answered with {status}")]
+    #[error("`{url}` is answered with {status}{}", .problem.as_deref().map(ToString::to_string).unwrap_or_default())]
     Status {
         /// What was asked.
         url: String,
@@ -50,6 +52,8 @@ pub enum FetchError {
         status: StatusCode,
         /// When to ask again, as the server says.
         retry_after: Option<Duration>,
+        /// Why, where the server says it in a form that is known.
+        problem: Option<Box<Problem>>,
     },
     /// Too slow.
     #[error("`{url}` is not answered in time ({what}); a server that drips looks like a slow retrieval attack")]
@@ -93,6 +97,9 @@ impl FetchError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Timeout { .. } => true,
+            Self::Status {
+                problem: Some(problem), ..
+            } if problem.is_lasting() => false,
             Self::Status {
                 status, retry_after, ..
             } => {

@@ -35,6 +35,7 @@ fn absent() -> ClientError {
         url,
         status,
         retry_after,
+        problem: None,
     }
     .into()
 }
@@ -117,6 +118,7 @@ async fn a_server_that_names_a_time_is_given_it() {
             url,
             status,
             retry_after,
+            problem: None,
         }
         .into()
     }
