@@ -225,6 +225,44 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every `tufgate WORD` in sources and documents is a command; what begins with `-` or is no word is none.
+    #[test]
+    fn no_text_names_a_command_that_is_none() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = ["README.md", "SECURITY.md", "integration/README.md"]
+            .map(|name| root.join(name))
+            .to_vec();
+        let mut folders = vec![root.join("src"), root.join("config")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    files.push(path)
+                }
+            }
+        }
+        let command = Cli::command();
+        let mut named = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for rest in text.split("`tufgate ").skip(1) {
+                let end = rest.find(|end: char| !end.is_ascii_lowercase()).unwrap_or(rest.len());
+                if end > 0 {
+                    named += 1;
+                    let word = &rest[..end];
+                    assert!(
+                        command.find_subcommand(word).is_some(),
+                        "{}: `tufgate {word}`",
+                        file.display()
+                    );
+                }
+            }
+        }
+        assert!(named > 30, "{named}");
+    }
+
     #[test]
     fn errors_say_what_to_do() {
         let error = CliError::config("no such key").hint("run `tufgate init`");

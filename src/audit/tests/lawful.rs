@@ -172,13 +172,13 @@ async fn time_that_passed_is_told() {
         codes
     };
     let always = (Severity::Note, Code::Unencrypted);
-    assert_eq!(codes(0).await, [(Severity::Note, Code::Drift), always]);
+    assert_eq!(codes(0).await, [(Severity::Warning, Code::Drift), always]);
     let pending = (Severity::Warning, Code::Pending);
-    assert_eq!(codes(1).await, [(Severity::Note, Code::Drift), pending, always]);
+    assert_eq!(codes(1).await, [(Severity::Warning, Code::Drift), pending, always]);
     let expiry = (Severity::Warning, Code::Expiry);
     assert_eq!(
         codes(20).await,
-        [(Severity::Note, Code::Drift), pending, expiry, always]
+        [(Severity::Warning, Code::Drift), pending, expiry, always]
     );
     assert_eq!(codes(24 * 30).await.last(), Some(&always));
     // A clock that stands before everything it signed.
