@@ -59,7 +59,6 @@ impl Walk<'_> {
     fn tell(&mut self, done: Done, consistent: bool) {
         let place = Place::Target(done.wanted.path.clone());
         let findings = &mut self.findings;
-        self.counts.downloaded += 1;
         if done.encoded {
             let message = "it comes with a content encoding although identity was asked for";
             findings.error(Code::EncodingUnasked, &place, message);
@@ -89,8 +88,12 @@ impl Walk<'_> {
             findings.error(code, &place, format_args!("asked for as {form}, {why}"));
         }
         let good = |outcome: &Outcome| *outcome == Outcome::Good;
-        if all.iter().any(|(_, outcome)| good(outcome)) {
-            self.counts.bytes += done.wanted.length;
+        match worst.is_none() && all.iter().any(|(_, outcome)| good(outcome)) {
+            true => {
+                self.counts.downloaded += 1;
+                self.counts.bytes += done.wanted.length;
+            }
+            false => self.counts.failed += 1,
         }
         let nowhere = all.iter().all(|(_, outcome)| matches!(outcome, Outcome::Missing(_)));
         if nowhere {
@@ -205,9 +208,9 @@ async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::facts::Facts;
+    use crate::inspect::{Counts, facts::Facts};
 
-    fn told(hashed_name: Outcome, hashed_folder: Outcome, bare: Outcome) -> (Vec<&'static str>, Facts) {
+    fn told(hashed_name: Outcome, hashed_folder: Outcome, bare: Outcome) -> (Vec<&'static str>, Facts, Counts) {
         let options = crate::inspect::Options {
             metadata_url: "http://h/metadata/".to_owned(),
             targets_url: "http://h/".to_owned(),
@@ -233,7 +236,7 @@ mod tests {
             encoded: false,
         };
         walk.tell(done, true);
-        (walk.findings.codes(), walk.facts)
+        (walk.findings.codes(), walk.facts, walk.counts)
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
         let missing = || Outcome::Missing("404".to_owned());
         assert!(told(Outcome::Good, Outcome::Good, Outcome::Good).0.is_empty());
         assert_eq!(told(missing(), missing(), missing()).0, ["target-missing"]);
-        let (codes, facts) = told(missing(), Outcome::Good, Outcome::Good);
+        let (codes, facts, _) = told(missing(), Outcome::Good, Outcome::Good);
         assert_eq!(codes, ["target-name-missing"]);
         assert_eq!(facts.hashed_name, Served { good: 0, missing: 1 });
         let changed = Outcome::Changed("other".to_owned());
@@ -251,5 +254,21 @@ mod tests {
         );
         let long = Outcome::Length("long".to_owned());
         assert_eq!(told(Outcome::Good, long, Outcome::Good).0, ["target-length"]);
+    }
+
+    #[test]
+    fn what_fails_is_no_download() {
+        let missing = || Outcome::Missing("502".to_owned());
+        let long = || Outcome::Length("long".to_owned());
+        for (outcomes, counted) in [
+            ([Outcome::Good, Outcome::Good, Outcome::Good], (1, 0, 1)),
+            ([Outcome::Good, missing(), missing()], (1, 0, 1)),
+            ([missing(), missing(), missing()], (0, 1, 0)),
+            ([Outcome::Good, long(), Outcome::Good], (0, 1, 0)),
+        ] {
+            let [name, folder, bare] = outcomes;
+            let counts = told(name, folder, bare).2;
+            assert_eq!((counts.downloaded, counts.failed, counts.bytes), counted);
+        }
     }
 }

@@ -107,6 +107,25 @@ pub fn check_encoding(headers: &HeaderMap, place: &Place, findings: &mut Finding
     true
 }
 
+/// Whether no answer came at all: refused, unknown, hung up, or not in time.
+pub fn is_silent(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Broken { .. } | FetchError::Timeout { .. } | FetchError::Tls { .. }
+    )
+}
+
+/// In words, why a file that should be there did not come.
+pub fn why_missing(outcome: &Result<Answer, FetchError>) -> String {
+    match outcome {
+        Ok(answer) if matches!(answer.status.as_u16(), 403 | 404 | 410) => {
+            format!("it is not there ({})", answer.status)
+        }
+        Ok(answer) => format!("it is answered with {}", answer.status),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// What happened when a file that should be there did not come.
 pub fn tell_missing(outcome: &Result<Answer, FetchError>, place: &Place, findings: &mut Findings) {
     match outcome {
@@ -115,17 +134,9 @@ pub fn tell_missing(outcome: &Result<Answer, FetchError>, place: &Place, finding
             findings.error(Code::Redirected, place, message);
         }
         Ok(answer) if matches!(answer.status.as_u16(), 403 | 404 | 410) => {
-            findings.error(
-                Code::FileMissing,
-                place,
-                format_args!("it is not there ({})", answer.status),
-            );
+            findings.error(Code::FileMissing, place, why_missing(outcome));
         }
-        Ok(answer) => findings.error(
-            Code::Unreachable,
-            place,
-            format_args!("it is answered with {}", answer.status),
-        ),
+        Ok(_) => findings.error(Code::Unreachable, place, why_missing(outcome)),
         Err(FetchError::TooLong { limit, .. }) => {
             findings.error(Code::SizeLimit, place, format_args!("it has more than {limit} bytes"));
         }

@@ -396,6 +396,9 @@ pub fn faults() -> Vec<Fault> {
             let first = copy.bytes("1.root.json");
             copy.put("root.json", first);
         }),
+        fault("the alias is another root", RootDiffers, "root.json", |copy| {
+            copy.edit("root.json", |root| root["expires"] = "2041-01-01T00:00:00Z".into());
+        }),
         fault("another root of the same version", RootDiffers, "1.root.json", |copy| {
             copy.edit("1.root.json", |root| root["expires"] = "2041-01-01T00:00:00Z".into());
         }),
@@ -716,6 +719,28 @@ pub fn faults() -> Vec<Fault> {
             let bin = copy.full_bin().0;
             edit_role(copy, &bin, |signed| signed["version"] = "1".into());
         }),
+        fault("a web page in place of a bin", JsonInvalid, ".bins4-", |copy| {
+            copy.put(&copy.file(&copy.full_bin().0), "\n<!DOCTYPE html>");
+        }),
+        fault("a negative length", MetadataField, "timestamp.json", |copy| {
+            edit_role(copy, "timestamp", |signed| {
+                signed["meta"]["snapshot.json"]["length"] = (-1).into()
+            });
+        }),
+        fault("hashes nobody can check", MetadataField, "timestamp.json", |copy| {
+            edit_role(copy, "timestamp", |signed| {
+                signed["meta"]["snapshot.json"]["hashes"] = json!({"md5": "00"});
+            });
+        }),
+        fault(
+            "a specification version that is a word",
+            MetadataType,
+            ".bins4-",
+            |copy| {
+                let bin = copy.full_bin().0;
+                edit_role(copy, &bin, |signed| signed["spec_version"] = "one".into());
+            },
+        ),
         fault("the snapshot in place of a bin", MetadataType, ".bins4-", |copy| {
             let bin = copy.full_bin().0;
             edit_role(copy, &bin, |signed| signed["_type"] = "snapshot".into());
