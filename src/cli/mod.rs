@@ -8,7 +8,11 @@ use std::{fmt, future::Future, io::Write as _, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{config::ConfigError, server::StartError};
+use crate::{
+    config::ConfigError,
+    server::StartError,
+    terminal::{printable, printable_json},
+};
 
 mod audit;
 mod ceremony;
@@ -190,13 +194,13 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
 /// Prints a value as JSON, one line.
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
-    println!("{text}");
+    println!("{}", printable_json(&text));
     Ok(())
 }
 
 impl From<get::GetError> for CliError {
     fn from(error: get::GetError) -> Self {
-        let failed = Self::new(error.exit_code(), get::plain(&error.to_string()));
+        let failed = Self::new(error.exit_code(), printable(&error.to_string()));
         match error.hint() {
             Some(hint) => failed.hint(hint),
             None => failed,

@@ -17,6 +17,7 @@ use crate::{
     client::{Timeouts, naming::Base},
     clock::{Clock as _, SystemClock},
     inspect::{Code, Counts, Options, Report, Severity, inspect},
+    terminal::printable,
 };
 
 /// Targets of each role that are downloaded by default.
@@ -94,7 +95,7 @@ impl Verify {
         }
         if let Some(finding) = report.unanswered() {
             let hint = format!("is `{metadata_url}` the right URL, and is the server running?");
-            return Err(CliError::failed(shown::printable(&finding.message)).hint(hint));
+            return Err(CliError::failed(printable(&finding.message)).hint(hint));
         }
         let (errors, warnings) = (count(&report, Severity::Error), count(&report, Severity::Warning));
         let found = CliError::failed(format_args!(

@@ -201,7 +201,10 @@ mod tests {
                 "{bad}"
             );
         }
-        for (bare, meant) in [("127.0.0.1:80", "http://127.0.0.1:80"), ("localhost:80/x", "http://localhost:80/x")] {
+        for (bare, meant) in [
+            ("127.0.0.1:80", "http://127.0.0.1:80"),
+            ("localhost:80/x", "http://localhost:80/x"),
+        ] {
             let said = Base::parse(bare).unwrap_err().to_string();
             assert!(said.ends_with(&format!("is `{meant}` meant?")), "{said}");
         }

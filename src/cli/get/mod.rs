@@ -16,7 +16,6 @@ use std::{
 use clap::{Args, ValueEnum};
 
 pub use self::error::GetError;
-pub(super) use self::report::plain;
 use self::{
     plan::{Job, Output},
     report::Report,
@@ -143,7 +142,10 @@ pub async fn run(args: GetArgs) -> Result<(), GetError> {
     let jobs = plan::jobs(targets, args.output.as_deref(), args.from.is_some())?;
     let options = options::of(&args, |name| std::env::var_os(name).map(PathBuf::from))?;
     // A store holds a timestamp once a root's keys were right for one.
-    let unproven = args.root.clone().filter(|_| !options.store.join("timestamp.json").exists());
+    let unproven = args
+        .root
+        .clone()
+        .filter(|_| !options.store.join("timestamp.json").exists());
     let report = Arc::new(Report::new(&args, &jobs));
     let hears = Arc::clone(&report);
     let mut fetcher = Fetcher::new(options.timeouts)

@@ -131,7 +131,10 @@ mod tests {
         let slash = "a --metadata-url http://m/x/ --targets-url http://t/";
         assert_eq!(read(slash).store, read(&slash.replace("x/", "x")).store);
         assert_eq!(read(slash).store, read(&slash.replace("//m/", "//M:80/")).store);
-        assert_ne!(read("a --url http://g").store, read("a --url http://g --view succinct").store);
+        assert_ne!(
+            read("a --url http://g").store,
+            read("a --url http://g --view succinct").store
+        );
         let mixed = read("a --url http://gate --targets-url http://cdn/ --timeout 3");
         assert_eq!(mixed.metadata_urls, ["http://gate/metadata/"]);
         assert_eq!(mixed.targets_urls, ["http://cdn/"]);
@@ -169,10 +172,15 @@ mod tests {
             ("a --targets-url http://t/", "--metadata-url"),
         ] {
             let error = of(&parse(line).unwrap(), |_| Some("/h".into())).err().unwrap();
-            assert!(error.to_string().contains(&format!("`{missing}` is missing")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("`{missing}` is missing")),
+                "{error}"
+            );
             assert_eq!(error.exit_code(), 2);
         }
-        let file = of(&parse("a --url http://g --store Cargo.toml").unwrap(), |_| None).err().unwrap();
+        let file = of(&parse("a --url http://g --store Cargo.toml").unwrap(), |_| None)
+            .err()
+            .unwrap();
         assert!(file.to_string().contains("`Cargo.toml` is a file"), "{file}");
         parse(&format!("a --url http://g --root-sha256 {}", Digest::of("r"))).unwrap();
         parse("--url http://g --from list -o x").unwrap();

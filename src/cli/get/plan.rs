@@ -172,9 +172,15 @@ mod tests {
         for bad in ["a/", "a/..", ".", "", "a/\0"] {
             assert!(matches!(plan(&[bad], None), Err(GetError::NoFileName(_))), "{bad:?}");
         }
-        for (output, words) in [("/nonexistent/folder/x", "`/nonexistent/folder` does not exist"), ("Cargo.toml/x", "`Cargo.toml` is a file")] {
+        for (output, words) in [
+            ("/nonexistent/folder/x", "`/nonexistent/folder` does not exist"),
+            ("Cargo.toml/x", "`Cargo.toml` is a file"),
+        ] {
             let error = plan(&["a"], Some(output)).unwrap_err();
-            assert!(error.to_string().starts_with(words) && error.hint().is_some(), "{error}");
+            assert!(
+                error.to_string().starts_with(words) && error.hint().is_some(),
+                "{error}"
+            );
         }
         let file = plan(&["a", "b"], Some("Cargo.toml")).unwrap_err();
         assert_eq!(file.to_string(), "`Cargo.toml` is a file, not a folder");
@@ -193,7 +199,10 @@ mod tests {
             let places = plan(&["x", bad, "y"], Some("in")).unwrap();
             assert!(matches!(places[1], Output::Nowhere(_)), "{bad:?}");
             assert_eq!((&places[0], &places[2]), (&inside("in", "x"), &inside("in", "y")));
-            assert!(matches!(plan(&[bad], Some("x/")).unwrap()[..], [Output::Nowhere(_)]), "{bad:?}");
+            assert!(
+                matches!(plan(&[bad], Some("x/")).unwrap()[..], [Output::Nowhere(_)]),
+                "{bad:?}"
+            );
         }
     }
 

@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use crate::inspect::{Client, Counts, Effect, Reason, Report, Severity, Verdict};
+use crate::{
+    inspect::{Client, Counts, Effect, Reason, Report, Severity, Verdict},
+    terminal::printable,
+};
 
 /// A report on the repository at a metadata URL.
 pub struct Shown<'a> {
@@ -25,17 +28,6 @@ pub fn count(report: &Report, severity: Severity) -> usize {
 pub fn number(count: usize, of: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {of}{plural}")
-}
-
-/// Text from a server, harmless to a terminal.
-pub fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .flat_map(|c| match harmless(c) {
-            true => vec![c],
-            false => c.escape_unicode().collect(),
-        })
-        .collect()
 }
 
 impl fmt::Display for Shown<'_> {
@@ -187,12 +179,6 @@ mod tests {
             verdict: worst.unwrap_or(Effect::Works),
             reasons,
         }
-    }
-
-    #[test]
-    fn text_from_a_server_cannot_move_the_cursor() {
-        assert_eq!(printable("é `a`"), "é `a`");
-        assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\\u{1b}[2J\\u{202e}");
     }
 
     #[test]
