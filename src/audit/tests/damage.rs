@@ -264,6 +264,7 @@ async fn said_after(world: &World, damage: impl FnOnce(&World)) -> (u8, String) 
     damage(world);
     let report = world.audit().await;
     world.restore(&copy, &world.config.ledger);
+    fs::create_dir_all(&world.config.depot).unwrap();
     world.restore(&copy, &world.config.depot);
     (report.exit_code(), report.to_string())
 }
@@ -275,20 +276,22 @@ async fn the_hint_fits_what_was_found() {
         let mut bytes = fs::read(world.file("timestamp.json")).unwrap();
         bytes[40] ^= 1;
         fs::write(world.file("timestamp.json"), bytes).unwrap();
-    });
+    })
+    .await;
     assert!(code == 65 && said.contains("put the newest one back"), "{said}");
     assert!(!said.contains("a listed file never changes"), "{said}");
 
     let (code, said) = said_after(&world, |world| {
         assert_eq!(world.hand().execute("DELETE FROM lease", []).unwrap(), 1);
-    });
+    })
+    .await;
     assert!(
         code == 65 && said.contains("restore the ledger from a backup"),
         "{said}"
     );
     assert!(!said.contains("clock"), "{said}");
 
-    let (code, said) = said_after(&world, |world| fs::remove_dir_all(&world.config.depot).unwrap());
+    let (code, said) = said_after(&world, |world| fs::remove_dir_all(&world.config.depot).unwrap()).await;
     assert!(code == 65 && said.contains("restore the depot from a backup"), "{said}");
     assert!(!said.contains("as the gate's user"), "{said}");
     assert_eq!(told(&world.audit().await), [""; 0]);
