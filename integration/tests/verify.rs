@@ -199,6 +199,7 @@ fn a_target_that_fails_is_no_download() {
     let site = Site::start();
     site.serve(copy.table.clone(), copy.other.clone());
     let (exit, out, err) = said(&gate.dir, &site.url(), gate.root().to_str().unwrap());
+    println!("{out}{err}");
     assert_eq!(exit, Some(1));
     assert!(out.contains(" 5 targets in them, 4 downloaded ("), "{out}");
     assert!(out.contains(" bytes), 1 failed; "), "{out}");

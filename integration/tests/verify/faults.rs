@@ -315,6 +315,13 @@ pub fn faults() -> Vec<Fault> {
                 copy.table.insert("/a/one.txt".to_owned(), Reply::of("two"));
             },
         ),
+        fault("a target is redirected", Redirected, "target a/one.txt", |copy| {
+            copy.table.insert("/elsewhere".to_owned(), Reply::of("one"));
+            for name in names_of("a/one.txt", b"one") {
+                copy.table
+                    .insert(name, Reply::status(302).header("Location", "/elsewhere"));
+            }
+        }),
         fault(
             "a target is longer than listed",
             TargetLength,
