@@ -155,6 +155,7 @@ mod clock;
 mod digest;
 mod range;
 mod spool;
+mod terminal;
 
 mod target;
 

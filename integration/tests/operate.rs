@@ -78,6 +78,7 @@ fn bad_keys_are_64_and_named() {
     fs::remove_file(&key).unwrap();
     let (code, said) = check(&dir);
     assert!(code == Some(64) && said.contains("timestamp.pem"), "{said}");
+    assert!(said.contains("restore it from a backup"), "{said}");
 }
 
 #[test]
@@ -174,6 +175,117 @@ fn damaged_or_newer_ledgers_are_65() {
     }
 }
 
+/// A folder whose gate has published and was stopped.
+fn published() -> (Nginx, tempfile::TempDir, Gate) {
+    let nginx = Nginx::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+    gate.run();
+    gate.publish("/x", b"x");
+    assert_eq!(gate.terminate(), Some(0));
+    (nginx, folder, gate)
+}
+
+/// Exit code and all that a command says.
+fn says(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = tufgate(dir, args);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn the_check_refuses_what_a_start_refuses() {
+    let (_nginx, folder, gate) = published();
+    let dir = folder.path();
+    let config = fs::read_to_string(dir.join("tufgate.toml")).unwrap();
+    assert!(
+        !config.contains("/metadata"),
+        "the folders are where they are by default"
+    );
+    let (code, said) = says(dir, &["serve", "--check"]);
+    assert!(code == Some(0) && said.contains("tufgate audit"), "{said}");
+
+    fs::rename(dir.join("metadata"), dir.join("kept")).unwrap();
+    let (code, said) = says(dir, &["serve", "--check"]);
+    assert!(code == Some(65) && said.contains("gone from the depot"), "{said}");
+    assert!(
+        said.contains("of the same moment") && !said.contains("tufgate init"),
+        "{said}"
+    );
+    assert_eq!(says(dir, &["serve"]).0, Some(65), "a start says the same");
+    let (code, said) = says(dir, &["status"]);
+    assert!(
+        code == Some(0) && said.contains("although the ledger has published"),
+        "{said}"
+    );
+    let (code, said) = says(dir, &["init", "--root-dir", "root2", "--unencrypted"]);
+    assert!(code == Some(65) && said.contains("has published"), "{said}");
+    fs::remove_dir_all(dir.join("metadata")).unwrap();
+    fs::rename(dir.join("kept"), dir.join("metadata")).unwrap();
+
+    // An empty ledger in place of the one that published: made by a gate of its own.
+    let (_other, new) = prepared();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(dir.join(format!("ledger.db{suffix}")));
+    }
+    fs::copy(new.join("ledger.db"), dir.join("ledger.db")).unwrap();
+    let (code, said) = says(dir, &["serve", "--check"]);
+    assert!(
+        code == Some(65) && said.contains("the ledger does not know the depot"),
+        "{said}"
+    );
+    assert_eq!(says(dir, &["serve"]).0, Some(65), "a start says the same");
+    drop(gate);
+}
+
+#[test]
+fn a_lost_ledger_is_65_and_nothing_takes_its_place() {
+    let (_nginx, folder, gate) = published();
+    let dir = folder.path();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(dir.join(format!("ledger.db{suffix}")));
+    }
+    for args in [
+        &["audit"][..],
+        &["status"],
+        &["serve"],
+        &["serve", "--check"],
+        &["drift", "list"],
+        &["init", "--root-dir", "root", "--unencrypted"],
+    ] {
+        let (code, said) = says(dir, args);
+        assert!(
+            code == Some(65) && said.contains("is missing, but the depot"),
+            "{args:?}: {said}"
+        );
+        assert!(
+            said.contains("of the same moment") && !said.contains("tufgate init"),
+            "{args:?}: {said}"
+        );
+        assert!(!dir.join("ledger.db").exists(), "{args:?}");
+    }
+    drop(gate);
+}
+
+#[test]
+fn hints_name_what_was_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in ["nowhere.toml", "."] {
+        let (code, said) = says(folder.path(), &["status", "--config", place]);
+        assert!(code == Some(64) && said.contains("`--config FILE`"), "{said}");
+        assert!(said.contains(".tufgate/tufgate.toml"), "{said}");
+    }
+    let (code, said) = says(folder.path(), &["init", "--root-dir", "root"]);
+    assert!(code == Some(2), "{said}");
+    assert!(
+        said.contains("--passphrase-env") && said.contains("--unencrypted"),
+        "{said}"
+    );
+    let (_folder, dir) = prepared();
+    let (code, said) = says(&dir, &["drift", "list"]);
+    assert_eq!((code, said.trim()), (Some(0), "no drift"));
+}
+
 #[test]
 fn a_changed_layout_is_64_before_anything_is_served() {
     let nginx = Nginx::start();
@@ -197,6 +309,20 @@ fn a_listen_address_in_use_is_64_at_once() {
     assert_eq!(second.status.code(), Some(64), "{second:?}");
     assert!(String::from_utf8_lossy(&second.stderr).contains(&gate.addr.to_string()));
     assert!(begun.elapsed() < Duration::from_secs(20));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(
+        said.contains("`listen` under `[gate]`") && said.contains("--listen"),
+        "{said}"
+    );
+    // The admin listener's is another setting.
+    edit(&gate.dir, &gate.addr.to_string(), &free_addr().to_string());
+    let third = tufgate(&gate.dir, &["serve", "--config", "tufgate.toml"]);
+    let said = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert_eq!(third.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("`listen` under `[admin]`") && !said.contains("--listen"),
+        "{said}"
+    );
 }
 
 #[test]

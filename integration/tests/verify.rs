@@ -11,8 +11,8 @@ use self::faults::{Fault, faults};
 use crate::support::{
     gate::{Gate, Setup, tufgate},
     nginx::Nginx,
-    repository::Repository,
-    site::Site,
+    repository::{Repository, names_of},
+    site::{Reply, Site, Table},
 };
 
 const TARGETS: [(&str, &[u8]); 5] = [
@@ -92,6 +92,15 @@ fn a_live_gate_is_clean_and_every_client_has_a_verdict() {
         text.contains("python-tuf 7.0.1") && text.contains("18 of 18 roles, 5 targets in them, 5 downloaded"),
         "{text}"
     );
+    for line in [
+        "python-tuf 7.0.1       works in both\n",
+        "go-tuf 2.4.2           works: use `succinct`\n",
+        "tough 0.24.0           works: use `prefixes`\n",
+        "rust-tuf 0.3.0-beta14  fails in both\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("\nsound: no errors, no warnings\n"), "{text}");
 }
 
 #[test]
@@ -101,15 +110,105 @@ fn what_cannot_be_walked_is_an_error_with_a_hint() {
     fs::write(gate.dir.join("no-root"), "{}").unwrap();
     let refused = tufgate(&gate.dir, &["verify", "--url", &gate.url(), "--root", "no-root"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert_eq!(refused.status.code(), Some(2), "{told}");
     assert!(
         told.starts_with("error: the root") && told.contains("\nhint: "),
         "{told}"
     );
     let missing = tufgate(&gate.dir, &["verify", "--url", &gate.url(), "--root", "nowhere"]);
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(
+        told.starts_with("error: the root `nowhere`") && told.contains("\nhint: "),
+        "{told}"
+    );
     let url = tufgate(&gate.dir, &["verify", "--url", "ftp://h", "--root", "no-root"]);
     assert!(String::from_utf8_lossy(&url.stderr).contains("ftp://h/metadata/"));
+}
+
+/// What a walk for people ends with: exit code, standard output, standard error.
+fn said(folder: &Path, url: &str, root: &str) -> (Option<i32>, String, String) {
+    let output = tufgate(folder, &["verify", "--url", url, "--root", root]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_wrong_url_or_root_is_told_with_a_hint() {
+    let nginx = Nginx::start();
+    let (gate, other) = (gate(&nginx), Gate::start(&Setup::learning(nginx.url())));
+    let root = gate.root().to_str().unwrap().to_owned();
+
+    // Nobody listens there any more.
+    let dead = Site::start().url();
+    let (exit, out, err) = said(&gate.dir, &dead, &root);
+    assert_eq!((exit, &*out), (Some(1), ""));
+    let lines: Vec<_> = err.lines().collect();
+    assert!(lines[0].starts_with("error: the server does not answer: "), "{err}");
+    assert!(lines[1].starts_with("hint: ") && lines.len() == 2, "{err}");
+    let told = report(&tufgate(
+        &gate.dir,
+        &["verify", "--json", "--url", &dead, "--root", &root],
+    ));
+    assert_eq!(
+        (codes(&told), &told["clients"]),
+        (vec!["unreachable"], &json!([])),
+        "{told:#}"
+    );
+
+    let (exit, _, err) = said(&gate.dir, &format!("{}/metadata/", gate.url()), &root);
+    assert_eq!(exit, Some(1));
+    assert!(
+        err.contains("hint: no TUF metadata lies at") && err.contains("`--url` is the URL above `metadata/`"),
+        "{err}"
+    );
+
+    let site = Site::start();
+    site.serve(
+        Table::default(),
+        Some(Reply::of("<!DOCTYPE html>\n<title>Welcome</title>")),
+    );
+    let (exit, out, err) = said(&gate.dir, &site.url(), &root);
+    assert_eq!(exit, Some(1));
+    assert!(
+        out.contains("timestamp.json: it is a web page (HTML), not TUF metadata"),
+        "{out}"
+    );
+    assert!(err.contains("hint: no TUF metadata lies at"), "{err}");
+
+    let (exit, out, err) = said(&gate.dir, &gate.url(), other.root().to_str().unwrap());
+    assert_eq!(exit, Some(1));
+    assert!(
+        out.contains("root-differs") && !out.contains("root-alias-stale"),
+        "{out}"
+    );
+    assert!(err.contains("may be the root of another repository"), "{err}");
+}
+
+#[test]
+fn a_target_that_fails_is_no_download() {
+    let nginx = Nginx::start();
+    let gate = gate(&nginx);
+    let mut copy = Repository::copy(&gate, &[]);
+    for (path, bytes) in TARGETS {
+        copy.put_target(&path.replace(' ', "%20"), bytes);
+    }
+    for name in names_of("a/one.txt", b"one") {
+        copy.table.insert(name, Reply::status(502));
+    }
+    let site = Site::start();
+    site.serve(copy.table.clone(), copy.other.clone());
+    let (exit, out, err) = said(&gate.dir, &site.url(), gate.root().to_str().unwrap());
+    println!("{out}{err}");
+    assert_eq!(exit, Some(1));
+    assert!(out.contains(" 5 targets in them, 4 downloaded ("), "{out}");
+    assert!(out.contains(" bytes), 1 failed; "), "{out}");
+    let whys = out.matches("the answer is 502").count();
+    assert_eq!(whys, 2, "once as a finding, once for every client: {out}");
+    assert!(
+        !out.contains("sound") && err.starts_with("error: found 1 error and 0 warnings\n"),
+        "{out}{err}"
+    );
 }
 
 /// Walks a copy and gives exit code and report.

@@ -142,6 +142,10 @@ impl fmt::Display for Status {
                 expires.map_or(Ok(()), |at| write!(f, ", expires {at}"))?;
                 writeln!(f)?;
             }
+            None if self.snapshot > 0 => writeln!(
+                f,
+                "timestamp  none in the depot, although the ledger has published: `tufgate audit` tells what is missing"
+            )?,
             None => writeln!(f, "timestamp  none published yet")?,
         }
         writeln!(f, "snapshot   version {}, {} bins", self.snapshot, self.bins)?;

@@ -35,6 +35,8 @@ impl Cut {
         let place = subject.config.depot.display();
         match subject.depot.list().await {
             Ok(stored) => cut.stored = stored,
+            // `modes` says that it is gone.
+            Err(_) if !subject.config.depot.exists() => {}
             Err(error) => report.error(Code::Unreadable, place, error),
         }
         for (version, role) in cut.stored.iter().filter_map(|file| layout::versioned(&file.name)) {

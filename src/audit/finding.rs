@@ -10,6 +10,13 @@ use serde::Serialize;
 /// Most findings of one code that are listed; a ledger with a million broken rows is no better described by more.
 const MOST: usize = 100;
 
+/// Advice where the depot, or its timestamp, is gone.
+pub(super) const RESTORE: &str = "stop the gate and restore the depot from a backup of the ledger's moment; `tufgate init` \
+                                  would make another repository";
+/// Advice where the timestamp, the one file that changes, is damaged.
+pub(super) const RENEW: &str = "put the newest one back, from a mirror or a CDN, or else ledger and depot from backups of \
+                                the same moment";
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +112,7 @@ impl Code {
             Self::Drift => "`tufgate drift list` shows it; accept or reject it",
             Self::Expiry => "is the signer running? roots and offline targets need their keys' holders",
             Self::Foreign => "nobody lists it; move it out of the depot",
-            Self::Key => "`tufgate init` makes keys; `keys.*` in the configuration says where they are",
+            Self::Key => "put the key back that root lists; `keys.*` in the configuration says where it is looked for",
             Self::Layout => "put `layout` and `bins` under `[tuf]` back; they are fixed at `init`",
             Self::Lease => "correct the clock; the lease lapses by itself",
             Self::LedgerBehind => "restore the ledger to match the depot: it is an older copy",
@@ -157,8 +164,10 @@ pub struct Checked {
     pub files: u64,
     /// Role rows.
     pub roles: u64,
-    /// Target rows, live or not.
+    /// Rows of live targets, and those that cannot be read.
     pub targets: u64,
+    /// Rows of targets that were deleted or retracted.
+    pub withdrawn: u64,
     /// Lines of the audit chain.
     pub audit_lines: u64,
 }
@@ -206,6 +215,18 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, code: Code, severity: Severity, place: impl fmt::Display, message: impl fmt::Display) {
+        self.advise(code, severity, place, message, code.hint());
+    }
+
+    /// With advice of its own, where the code's does not fit.
+    pub(super) fn advise(
+        &mut self,
+        code: Code,
+        severity: Severity,
+        place: impl fmt::Display,
+        message: impl fmt::Display,
+        hint: &'static str,
+    ) {
         let alike = |other: &&Finding| other.code == code && other.severity == severity;
         if self.findings.iter().filter(alike).count() >= MOST {
             *self.omitted.entry(code).or_default() += 1;
@@ -216,7 +237,7 @@ impl Report {
             severity,
             place: place.to_string(),
             message: message.to_string(),
-            hint: code.hint(),
+            hint,
         });
     }
 
@@ -236,17 +257,17 @@ impl Report {
     }
 }
 
-/// Grouped by severity and kind, one hint a kind, and one closing line.
+/// Grouped by severity, kind and hint, and one closing line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut groups: BTreeMap<(Severity, Code), Vec<&Finding>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Severity, Code, &str), Vec<&Finding>> = BTreeMap::new();
         for finding in &self.findings {
             groups
-                .entry((finding.severity, finding.code))
+                .entry((finding.severity, finding.code, finding.hint))
                 .or_default()
                 .push(finding);
         }
-        for ((severity, code), findings) in &groups {
+        for ((severity, code, hint), findings) in &groups {
             let word = match severity {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
@@ -258,23 +279,29 @@ impl fmt::Display for Report {
             if let Some(more) = self.omitted.get(code) {
                 writeln!(f, "{word}[{code}] and {more} more")?;
             }
-            writeln!(f, "  hint: {}", code.hint())?;
+            writeln!(f, "  hint: {hint}")?;
         }
         let Checked {
             files,
             roles,
             targets,
+            withdrawn,
             audit_lines,
         } = self.checked;
         let found = self.findings.len() as u64 + self.omitted.values().sum::<u64>();
         let found = counted(found, "finding");
         let (files, roles) = (counted(files, "file"), counted(roles, "role"));
         let (targets, lines) = (counted(targets, "target"), counted(audit_lines, "audit line"));
-        write!(f, "checked {files}, {roles}, {targets}, {lines}: {found}")
+        let withdrawn = match withdrawn {
+            0 => String::new(),
+            more => format!(" ({more} more deleted or retracted)"),
+        };
+        write!(f, "checked {files}, {roles}, {targets}{withdrawn}, {lines}: {found}")
     }
 }
 
-fn counted(number: u64, what: &str) -> String {
+/// A number of things, one or many.
+pub(crate) fn counted(number: u64, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         _ => format!("{number} {what}s"),

@@ -1,5 +1,7 @@
 //! Online keys against the newest root: their public halves only.
 
+use std::io::ErrorKind;
+
 use serde_json::Value;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     keys::{KeyError, SigningKey, file::FileKey},
 };
 
-use super::{Code, Report, signers::Signers};
+use super::{Code, Report, Severity, signers::Signers};
 
 /// Compares each configured key with the keys that root lists for its role. Plain keys are opened for that; an encrypted
 /// one stays shut, and the signer itself compares it when it starts.
@@ -33,8 +35,15 @@ pub(super) fn check(config: &Config, root: Option<&Value>, report: &mut Report) 
             }
             // `modes` says which files others may read.
             Err(KeyError::NeedsPassphrase { .. } | KeyError::Mode { .. }) => {}
-            Err(KeyError::File { source, .. }) => report.warning(Code::Key, place, source),
-            Err(error) => report.warning(Code::Key, place, error),
+            Err(error) => {
+                // A key that this user may not read may be the signer's own; one that is gone stops the signer.
+                let gone = matches!(&error, KeyError::File { source, .. } if source.kind() == ErrorKind::NotFound);
+                let severity = if gone { Severity::Error } else { Severity::Warning };
+                match error.hint() {
+                    Some(hint) => report.advise(Code::Key, severity, place, error, hint),
+                    None => report.add(Code::Key, severity, place, error),
+                }
+            }
         }
     }
     if let Some(first) = plain.first() {

@@ -29,6 +29,7 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
+pub(crate) use self::finding::counted;
 pub use self::finding::{Code, Finding, Report, Severity};
 use self::{cut::Cut, walk::Walk};
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Metadata},
+    io::ErrorKind,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Config, Passphrase};
 
-use super::{Code, Report};
+use super::{Code, Report, Severity, finding::RESTORE};
 
 /// A temporary file this young belongs to somebody at work.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
@@ -118,7 +119,7 @@ impl Look<'_> {
 
     /// The folder, its files, and what is neither metadata nor the depot's own.
     fn depot(&mut self, path: &Path) {
-        let Some(folder) = self.open(path, Code::Unreadable) else {
+        let Some(folder) = self.open(path, Code::Missing) else {
             return;
         };
         self.shared(path, "who may write it may put other metadata in place");
@@ -207,8 +208,18 @@ impl Look<'_> {
             Ok(meta) => Some(meta),
             // `keys` says what is wrong with a key file.
             Err(_) if code == Code::Key => None,
+            Err(error) if error.kind() == ErrorKind::NotFound && code == Code::Missing => {
+                self.report.advise(
+                    Code::Missing,
+                    Severity::Error,
+                    path.display(),
+                    "it is not there",
+                    RESTORE,
+                );
+                None
+            }
             Err(error) => {
-                self.report.error(code, path.display(), error);
+                self.report.error(Code::Unreadable, path.display(), error);
                 None
             }
         }

@@ -11,15 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
-    ledger::{Damage, Fence, LedgerError, Observation, PUBLISH, Publication, RoleRow, Row, Survey},
+    ledger::{Damage, Fence, LedgerError, Observation, PUBLISH, Publication, RoleRow, Row, State, Survey},
+    policy::OnDrift,
     signer::{CLOCK_TOLERANCE, LEASE_SECS},
     tuf::layout::{self, Generation},
 };
 
 use super::{
-    Code, Report, Subject,
+    Code, Report, Severity, Subject,
     bins::{self, Stands},
     cut,
+    finding::RESTORE,
     tombstones::Tombstones,
     walk::Listed,
 };
@@ -142,7 +144,14 @@ impl Record<'_> {
                         drift.recorded, drift.observed
                     );
                     let place = self.place("drift", drift.path.as_str());
-                    self.report.note(Code::Drift, place, message);
+                    let rule = self.subject.config.policy.tracked(drift.path.as_str());
+                    match rule.map(|rule| rule.on_drift) {
+                        Some(OnDrift::Block) => {
+                            let message = format!("{message}: readers get 502");
+                            self.report.warning(Code::Drift, place, message);
+                        }
+                        _ => self.report.note(Code::Drift, place, message),
+                    }
                 }
                 Row::Audit(line) => {
                     self.report.checked.audit_lines += 1;
@@ -152,7 +161,10 @@ impl Record<'_> {
                     self.stones.line(&line);
                 }
                 Row::Target(target) => {
-                    self.report.checked.targets += 1;
+                    match target.state {
+                        State::Live => self.report.checked.targets += 1,
+                        State::Deleted | State::Retracted => self.report.checked.withdrawn += 1,
+                    }
                     if let Some(why) = self.stones.row(&target).filter(|_| self.chain_whole) {
                         let place = self.place("target", target.path.as_str());
                         self.report.error(Code::Tombstone, place, why);
@@ -270,7 +282,8 @@ impl Record<'_> {
         if self.listed.is_none() && self.publication.is_some() {
             let place = self.subject.config.depot.display();
             let message = "the ledger has published, but the depot's timestamp leads nowhere";
-            self.report.error(Code::DepotBehind, place, message);
+            self.report
+                .advise(Code::DepotBehind, Severity::Error, place, message, RESTORE);
             return;
         }
         let mut names: BTreeSet<&str> = listed.roles.keys().map(String::as_str).collect();
@@ -327,7 +340,8 @@ impl Record<'_> {
         if !self.leased {
             let place = format!("{}: lease", self.subject.config.ledger.display());
             let message = "a signer published, but the ledger knows no lease: fencing numbers would begin again";
-            self.report.error(Code::Lease, place, message);
+            let hint = "stop the gate and restore the ledger from a backup";
+            self.report.advise(Code::Lease, Severity::Error, place, message, hint);
         }
         let place = format!("{}: publication", self.subject.config.ledger.display());
         if let Some(listed) = self.listed {

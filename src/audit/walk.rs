@@ -14,7 +14,7 @@ use crate::{
     tuf::layout::{self, Generation},
 };
 
-use super::{Code, Report, Severity, Subject, bins, envelope::Envelope, signers::Signers};
+use super::{Code, Report, Severity, Subject, bins, envelope::Envelope, finding::RENEW, signers::Signers};
 
 /// The roles whose keys a root lists, but for its own.
 const BELOW_ROOT: [&str; 3] = ["timestamp", "snapshot", "targets"];
@@ -309,7 +309,10 @@ impl<'a> Walk<'a> {
                     let severity = if ours { Severity::Error } else { Severity::Warning };
                     let place = self.place(name);
                     let message = "it is not in the one form the gate writes, so that a byte could change unseen";
-                    self.report.add(Code::Form, severity, place, message);
+                    match name == TIMESTAMP {
+                        true => self.report.advise(Code::Form, severity, place, message, RENEW),
+                        false => self.report.add(Code::Form, severity, place, message),
+                    }
                 }
                 Some(file)
             }
@@ -339,7 +342,11 @@ impl<'a> Walk<'a> {
 
     fn error(&mut self, code: Code, name: &str, message: impl std::fmt::Display) {
         let place = self.place(name);
-        self.report.error(code, place, message);
+        let unfit = matches!(code, Code::Form | Code::Pinned | Code::Signature | Code::Version);
+        match name == TIMESTAMP && unfit {
+            true => self.report.advise(code, Severity::Error, place, message, RENEW),
+            false => self.report.error(code, place, message),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Audit {
     pub fn run(self) -> Result<(), CliError> {
         let config = Config::load(&self.config)?;
         if !config.ledger.exists() {
-            return Err(StartError::NotInitialised(config.ledger).into());
+            return Err(StartError::no_ledger(&config).into());
         }
         let report = block_on(report(&config))?;
         match self.json {
@@ -41,12 +41,14 @@ impl Audit {
         }
         let of = |severity| report.findings().filter(|finding| finding.severity == severity).count();
         let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+        let warnings = audit::counted(warnings as u64, "warning");
         match report.exit_code() {
             0 => Ok(()),
-            65 => Err(CliError::damaged(format_args!(
-                "data is damaged: {errors} errors, {warnings} warnings"
-            ))),
-            code => Err(CliError::new(code, format_args!("{warnings} warnings"))),
+            65 => {
+                let errors = audit::counted(errors as u64, "error");
+                Err(CliError::damaged(format_args!("data is damaged: {errors}, {warnings}")))
+            }
+            code => Err(CliError::new(code, warnings)),
         }
     }
 }

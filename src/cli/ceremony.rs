@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, block_on,
-        init::{InitArgs, InitError, InitOptions, Initialised, init},
+        init::{InitArgs, InitError, InitOptions, Initialised, init, vacant},
         print_json,
     },
     clock::{Clock, SystemClock},
     config::Config,
     depot::fs::FsDepot,
-    ledger::sqlite::SqliteLedger,
-    server::StartError,
+    ledger::{Ledger as _, sqlite::SqliteLedger},
+    server::{StartError, error::RESTORE_HINT},
 };
 
 /// Make keys and the first root
@@ -68,8 +68,18 @@ impl Init {
 
 /// Makes ledger and depot where they are missing, and performs the ceremony.
 pub async fn perform(config: &Config, options: &InitOptions) -> Result<Initialised, CliError> {
-    SqliteLedger::open(&config.ledger).map_err(StartError::from)?;
     let depot = FsDepot::open(&config.depot).map_err(StartError::from)?;
+    // Before there is a ledger: beside metadata, an empty one looks like one that forgot.
+    if let Err(error) = vacant(&depot).await {
+        return Err(match config.ledger.exists() {
+            true => failed(error),
+            false => StartError::no_ledger(config).into(),
+        });
+    }
+    let ledger = SqliteLedger::open(&config.ledger).map_err(StartError::from)?;
+    if ledger.publication().await.map_err(StartError::from)?.is_some() {
+        return Err(failed(InitError::Published(config.ledger.display().to_string())));
+    }
     init(config, &depot, options, SystemClock.now()).await.map_err(failed)
 }
 
@@ -83,6 +93,7 @@ fn failed(error: InitError) -> CliError {
             CliError::config(error).hint(hint)
         }
         InitError::Threshold { .. } => CliError::usage(error),
+        InitError::Published(_) => CliError::damaged(error).hint(RESTORE_HINT),
         InitError::Already(_) => CliError::failed(error).hint("to start anew, name another `depot` and `ledger`"),
         _ => CliError::failed(error),
     }

@@ -78,6 +78,8 @@ async fn list(common: Common) -> Result<(), CliError> {
     let drifts = store.ledger.drifts().await.map_err(operator::failed)?;
     if common.json {
         print_json(&json!({"drifts": drifts}))?;
+    } else if drifts.is_empty() {
+        println!("no drift");
     } else {
         for drift in &drifts {
             println!("{}\n  recorded {}", drift.path, drift.recorded);

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::{SignedDuration, Timestamp};
 use tough::schema::{Root, Signed, Targets};
 use zeroize::Zeroizing;
@@ -37,6 +37,7 @@ const ROOT_EXPIRY: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// What `tufgate init` takes beside the configuration.
 #[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("protection").required(true).args(["passphrase_env", "unencrypted"])))]
 pub struct InitArgs {
     /// Number of root keys
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -48,10 +49,10 @@ pub struct InitArgs {
     #[arg(long, value_name = "DIR")]
     pub root_dir: PathBuf,
     /// Environment variable with the passphrase of the root keys; this or --unencrypted is needed
-    #[arg(long, value_name = "VAR", required_unless_present = "unencrypted")]
+    #[arg(long, value_name = "VAR")]
     pub passphrase_env: Option<String>,
     /// Write the root keys unencrypted
-    #[arg(long, conflicts_with = "passphrase_env")]
+    #[arg(long)]
     pub unencrypted: bool,
 }
 
@@ -116,6 +117,9 @@ pub enum InitError {
     /// There is a root, or metadata without one.
     #[error("the depot holds `{0}` already; `init` writes the first root only")]
     Already(String),
+    /// The ledger knows of metadata that the depot lost.
+    #[error("the ledger `{0}` has published, but the depot is empty; a new root would not fit it")]
+    Published(String),
     /// The new root does not stand up to a client's checks.
     #[error("the new root does not verify: {0}")]
     Check(String),
@@ -174,11 +178,7 @@ pub async fn init(
     if config.tuf.layout == Layout::Flat && config.keys.targets.is_none() {
         return Err(InitError::NoTargetsKey);
     }
-    let stands = depot.list().await?.into_iter().map(|file| file.name);
-    let metadata = |name: &String| name == depot::TIMESTAMP || layout::versioned(name).is_some();
-    if let Some(name) = stands.into_iter().find(metadata) {
-        return Err(InitError::Already(name));
-    }
+    vacant(depot).await?;
 
     let mut created = Vec::new();
     let timestamp = online(&config.keys.timestamp, &mut created)?;
@@ -226,6 +226,19 @@ pub async fn init(
         expires,
         created,
     })
+}
+
+/// Whether the depot waits for its first root.
+///
+/// # Errors
+/// [`InitError::Already`] where metadata stands, [`InitError::Depot`].
+pub async fn vacant(depot: &dyn Depot) -> Result<(), InitError> {
+    let stands = depot.list().await?.into_iter().map(|file| file.name);
+    let metadata = |name: &String| name == depot::TIMESTAMP || layout::versioned(name).is_some();
+    match stands.into_iter().find(metadata) {
+        Some(name) => Err(InitError::Already(name)),
+        None => Ok(()),
+    }
 }
 
 /// An online key: encrypted if the configuration says where its passphrase is.

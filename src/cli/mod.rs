@@ -8,7 +8,11 @@ use std::{fmt, future::Future, io::Write as _, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{config::ConfigError, server::StartError};
+use crate::{
+    config::ConfigError,
+    server::StartError,
+    terminal::{printable, printable_json},
+};
 
 mod audit;
 mod ceremony;
@@ -190,13 +194,13 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
 /// Prints a value as JSON, one line.
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
-    println!("{text}");
+    println!("{}", printable_json(&text));
     Ok(())
 }
 
 impl From<get::GetError> for CliError {
     fn from(error: get::GetError) -> Self {
-        let failed = Self::new(error.exit_code(), get::plain(&error.to_string()));
+        let failed = Self::new(error.exit_code(), printable(&error.to_string()));
         match error.hint() {
             Some(hint) => failed.hint(hint),
             None => failed,
@@ -223,6 +227,44 @@ mod tests {
     #[test]
     fn verify_cli() {
         Cli::command().debug_assert();
+    }
+
+    /// Every `tufgate WORD` in sources and documents is a command; what begins with `-` or is no word is none.
+    #[test]
+    fn no_text_names_a_command_that_is_none() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = ["README.md", "SECURITY.md", "integration/README.md"]
+            .map(|name| root.join(name))
+            .to_vec();
+        let mut folders = vec![root.join("src"), root.join("config")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    files.push(path)
+                }
+            }
+        }
+        let command = Cli::command();
+        let mut named = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for rest in text.split("`tufgate ").skip(1) {
+                let end = rest.find(|end: char| !end.is_ascii_lowercase()).unwrap_or(rest.len());
+                if end > 0 {
+                    named += 1;
+                    let word = &rest[..end];
+                    assert!(
+                        command.find_subcommand(word).is_some(),
+                        "{}: `tufgate {word}`",
+                        file.display()
+                    );
+                }
+            }
+        }
+        assert!(named > 30, "{named}");
     }
 
     #[test]

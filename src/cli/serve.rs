@@ -24,7 +24,7 @@ pub struct Serve {
     /// Run one role alone; by default all of them, the signer as a process of its own
     #[arg(long, value_enum)]
     role: Option<Role>,
-    /// Check configuration, keys, ledger and depot, and exit
+    /// Check all that a start asks of configuration, keys, ledger and depot, and exit
     #[arg(long)]
     check: bool,
     /// End when standard input closes, and say `ready` on standard output: how a parent process runs it
@@ -158,9 +158,12 @@ async fn input_ends() {
 /// `--check`.
 fn check(config: &Config) -> Result<(), CliError> {
     super::block_on(check::check(config))??;
+    let file = config.file.display();
     println!(
-        "{}: configuration, keys, ledger and depot are fine",
-        config.file.display()
+        "{file}: the gate can start: configuration and keys are good, the ledger's rows and audit chain hold, the files \
+         that the depot lists are there, and the signer can go on from both\n\
+         not looked at: the upstream, whether the ports are free, superseded files, bins against rows; `tufgate audit \
+         --config {file}` reads every byte"
     );
     Ok(())
 }

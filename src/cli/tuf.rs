@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{CliError, block_on};
-use crate::client::{Client, ClientError, ClientOptions, Trust, naming};
+use crate::{
+    client::{Client, ClientError, ClientOptions, Trust, naming},
+    terminal::printable,
+};
 
 /// Drive the TUF client as conformance suites do: options first, exit code 0 or 1
 #[derive(Args, Clone, Debug)]
@@ -64,7 +67,7 @@ impl Tuf {
                     Ok(_) => Ok(()),
                     // The caller's own file is no attack.
                     Err(ClientError::Refused { why, .. }) => {
-                        let none = format!("`{}` is no root metadata: {why}", root.display());
+                        let none = format!("`{}` is no root metadata: {}", root.display(), printable(&why));
                         Err(CliError::failed(none).hint("give a repository's root file, such as its 1.root.json"))
                     }
                     Err(error) => Err(error.into()),
@@ -113,7 +116,7 @@ fn lacking(option: &str) -> CliError {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        let failed = Self::failed(&error);
+        let failed = Self::failed(printable(&error.to_string()));
         match error.hint() {
             Some(hint) => failed.hint(hint),
             None => failed,

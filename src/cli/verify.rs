@@ -1,8 +1,8 @@
 //! `tufgate verify`: walks a live TUF repository as clients would and says what is wrong with it, and for whom.
 
+mod shown;
+
 use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
     fs,
     io::{self, IsTerminal as _},
     path::PathBuf,
@@ -11,11 +11,13 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::shown::{Shown, count, number};
 use crate::{
     cli::{CliError, block_on, get::GetError, print_json},
     client::{Timeouts, naming::Base},
     clock::{Clock as _, SystemClock},
-    inspect::{Counts, Effect, Options, Report, Severity, Verdict, inspect},
+    inspect::{Code, Counts, Options, Report, Severity, inspect},
+    terminal::printable,
 };
 
 /// Targets of each role that are downloaded by default.
@@ -24,7 +26,8 @@ const SAMPLE: usize = 3;
 /// Check a live TUF repository, ours or any other, as clients see it
 ///
 /// Reads root chain, timestamp, snapshot and delegated roles, downloads a sample of the targets, and says how each known
-/// client fares. Exit code 0: no errors and no warnings; 1: there are some.
+/// client fares. Exit code 0: no errors and no warnings; 1: there are some; 2: the command line makes no sense, or the
+/// root file is none.
 #[derive(Args, Clone, Debug)]
 pub struct Verify {
     /// The gate: metadata at URL/metadata/, targets at URL/
@@ -64,6 +67,7 @@ impl Verify {
     /// Walks, prints, and fails when anything was found.
     pub fn run(self) -> Result<(), CliError> {
         let options = self.options()?;
+        let metadata_url = options.metadata_url.clone();
         let bar = (!self.json && io::stderr().is_terminal()).then(bar);
         let progress = |counts: Counts| {
             if let Some(bar) = &bar {
@@ -74,21 +78,32 @@ impl Verify {
         if let Some(bar) = &bar {
             bar.finish_and_clear();
         }
-        let report = report.map_err(|error| CliError::failed(error).hint(self.hint()))?;
-        match self.json {
-            true => print_json(&report)?,
-            false => print!("{}", Shown(&report)),
+        let report = report.map_err(|error| CliError::usage(error).hint(self.root_hint()))?;
+        match (self.json, report.unanswered()) {
+            (true, _) => print_json(&report)?,
+            (false, None) => {
+                let shown = Shown {
+                    report: &report,
+                    metadata_url: &metadata_url,
+                };
+                print!("{shown}");
+            }
+            (false, Some(_)) => {}
         }
         if report.is_clean() {
             return Ok(());
         }
-        let (errors, warnings) = count(&report);
+        if let Some(finding) = report.unanswered() {
+            let hint = format!("is `{metadata_url}` the right URL, and is the server running?");
+            return Err(CliError::failed(printable(&finding.message)).hint(hint));
+        }
+        let (errors, warnings) = (count(&report, Severity::Error), count(&report, Severity::Warning));
         let found = CliError::failed(format_args!(
             "found {} and {}",
             number(errors, "error"),
             number(warnings, "warning")
         ));
-        Err(found.hint("the lines above say where; `--json` has them for programs"))
+        Err(found.hint(self.hint(&report, &metadata_url)))
     }
 
     fn options(&self) -> Result<Options, CliError> {
@@ -108,7 +123,9 @@ impl Verify {
         Ok(Options {
             metadata_url: self.metadata_url.clone().unwrap_or_else(|| below("metadata/")),
             targets_url: self.targets_url.clone().unwrap_or_else(|| below("")),
-            root: fs::read(&self.root).map_err(|error| CliError::io(&self.root, &error))?,
+            root: fs::read(&self.root).map_err(|error| {
+                CliError::usage(format_args!("the root `{}`: {error}", self.root.display())).hint(self.root_hint())
+            })?,
             all: self.all,
             sample: self.sample,
             seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
@@ -116,28 +133,34 @@ impl Verify {
         })
     }
 
-    fn hint(&self) -> String {
+    fn root_hint(&self) -> String {
         format!(
-            "`{}` must be a root of that repository, such as its 1.root.json",
+            "`{}` must be a root file of that repository, such as its 1.root.json",
             self.root.display()
         )
     }
-}
 
-fn count(report: &Report) -> (usize, usize) {
-    let of = |severity| {
-        report
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
-    (of(Severity::Error), of(Severity::Warning))
-}
-
-fn number(count: usize, of: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {of}{plural}")
+    /// What most likely is to be done about what was found.
+    fn hint(&self, report: &Report, metadata_url: &str) -> String {
+        if report.counts.roots == 0 && report.has_error_at("timestamp.json") {
+            let none = format!("no TUF metadata lies at `{metadata_url}`");
+            return match &self.url {
+                Some(_) if self.metadata_url.is_none() => format!(
+                    "{none}: `--url` is the URL above `metadata/`; for other layouts there are `--metadata-url` and \
+                     `--targets-url`"
+                ),
+                _ => none,
+            };
+        }
+        if report.has(Code::RootDiffers) {
+            return format!(
+                "`{}` may be the root of another repository: begin with a root of this one, such as its 1.root.json, \
+                 from whoever runs it",
+                self.root.display()
+            );
+        }
+        "the lines above say where; `--json` has them for programs".to_owned()
+    }
 }
 
 fn bar() -> ProgressBar {
@@ -152,86 +175,4 @@ fn show(bar: &ProgressBar, counts: Counts) {
     bar.set_length(counts.listed);
     bar.set_position(counts.roles);
     bar.set_message(format!("{} targets downloaded", counts.downloaded));
-}
-
-/// A report for people.
-struct Shown<'a>(&'a Report);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.0;
-        for finding in &report.findings {
-            let place = finding.place.to_string();
-            writeln!(
-                f,
-                "{:<7} {:<22} {}: {}",
-                finding.severity,
-                finding.code,
-                printable(&place),
-                printable(&finding.message)
-            )?;
-        }
-        for (code, more) in &report.more {
-            writeln!(f, "        {code:<22} and {more} more like these")?;
-        }
-        if !report.findings.is_empty() {
-            writeln!(f)?;
-        }
-        let mut views: BTreeMap<&str, Vec<&Verdict>> = BTreeMap::new();
-        for verdict in &report.clients {
-            views.entry(verdict.view).or_default().push(verdict);
-        }
-        for (view, verdicts) in views {
-            match view {
-                "prefixes" => writeln!(f, "clients at the metadata URL (path_hash_prefixes):")?,
-                "succinct" => writeln!(f, "clients at succinct/ below it (succinct_roles):")?,
-                _ => writeln!(f, "clients:")?,
-            }
-            for verdict in verdicts {
-                write!(f, "  {:<22} {}", verdict.client.name(), verdict.verdict)?;
-                for reason in &verdict.reasons {
-                    let comment = if reason.effect == Effect::Works { " (note)" } else { "" };
-                    write!(f, "\n  {:<22} - {}{comment}", "", printable(&reason.text))?;
-                }
-                f.write_char('\n')?;
-            }
-        }
-        let Counts {
-            roots,
-            listed,
-            roles,
-            targets,
-            downloaded,
-            bytes,
-            requests,
-        } = report.counts;
-        writeln!(
-            f,
-            "\n{roots} roots, {roles} of {listed} roles, {targets} targets in them, {downloaded} downloaded ({bytes} \
-             bytes); {requests} requests, seed {}",
-            report.seed
-        )
-    }
-}
-
-/// Text from a server, harmless to a terminal.
-fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .flat_map(|c| match harmless(c) {
-            true => vec![c],
-            false => c.escape_unicode().collect(),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_from_a_server_cannot_move_the_cursor() {
-        assert_eq!(printable("é `a`"), "é `a`");
-        assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\\u{1b}[2J\\u{202e}");
-    }
 }

@@ -57,7 +57,7 @@ const MAX_SNAPSHOT: u64 = 2_000_000;
 /// Most bytes of a targets file whose length is not listed.
 const MAX_TARGETS: u64 = 5_000_000;
 /// Most bytes of any file, whatever length is listed: a stolen key must not exhaust memory.
-const MAX_LISTED: u64 = 64 << 20;
+const MAX_LISTED: u64 = 16 << 20;
 
 /// Which root is trusted to begin with.
 #[derive(Clone, Debug)]

@@ -29,12 +29,12 @@ impl Base {
     /// Reads a base URL.
     pub fn parse(text: &str) -> Result<Self, ClientError> {
         let refuse = |why: &str| ClientError::Url {
-            url: text.to_owned(),
+            url: without_credentials(text),
             why: why.to_owned(),
         };
         if !text.contains("://") {
             // Written without its scheme, `localhost:80` reads as a URL of the scheme `localhost`.
-            let meant = format!("http://{text}");
+            let meant = format!("http://{}", without_credentials(text));
             let whole = !text.starts_with('/') && Url::parse(&meant).is_ok_and(|url| url.has_host());
             return Err(refuse(&match whole {
                 true => format!("it does not begin with http:// or https://; is `{meant}` meant?"),
@@ -99,6 +99,19 @@ pub fn file_name(text: &str, suffix: &str) -> String {
     }
 }
 
+/// A URL as it may be shown: a password in it ends in no log.
+fn without_credentials(text: &str) -> String {
+    let (scheme, rest) = match text.find("://") {
+        Some(end) => text.split_at(end + 3),
+        None => ("", text),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(end) => format!("{scheme}{}", &rest[end + 1..]),
+        None => text.to_owned(),
+    }
+}
+
 /// Encodes a target path, which by the specification is a URL string already (TUF spec 4.5): an escape in it is sent as
 /// it is, a `%` that is none is encoded.
 fn encode(path: &str) -> String {
@@ -107,7 +120,9 @@ fn encode(path: &str) -> String {
     while let Some((before, after)) = rest.split_once('%') {
         encoded.extend(utf8_percent_encode(before, UNSAFE));
         let escape = after.as_bytes().get(..2);
-        encoded.push_str(match escape.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+        // An escaped dot is a dot to URL parsers: `%2e%2e` would lead out of the repository.
+        let kept = |hex: &[u8]| hex.iter().all(u8::is_ascii_hexdigit) && !hex.eq_ignore_ascii_case(b"2e");
+        encoded.push_str(match escape.is_some_and(kept) {
             true => "%",
             false => "%25",
         });
@@ -143,11 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_repeated() {
+        for url in [
+            "http://user:secret@h/x",
+            "https://secret@h",
+            "user:secret@h:80/x",
+            "ftp://u:secret@h",
+            "http://u:secret@h:x/",
+        ] {
+            let said = Base::parse(url).unwrap_err().to_string();
+            assert!(!said.contains("secret"), "{said}");
+        }
+    }
+
+    #[test]
     fn paths_go_out_as_python_tuf_sends_them() {
         for (path, sent) in [
             ("a/@ + ~;,=&:", "a/@%20+%20~;,=&:"),
             ("é/e\u{301}", "%C3%A9/e%CC%81"),
             ("100%/%2F%zz", "100%25/%2F%25zz"),
+            ("%2e%2E/%2e.x", "%252e%252E/%252e.x"),
             ("[x]|^\\\"<>`{}", "%5Bx%5D%7C%5E%5C%22%3C%3E%60%7B%7D"),
             ("a?b#c", "a%3Fb%23c"),
             ("!$'()*", "!$'()*"),

@@ -99,12 +99,12 @@ impl<'a> Partial<'a> {
     pub async fn finish(mut self) -> io::Result<File> {
         self.file.flush().await?;
         self.file.sync_data().await?;
-        if let Some(beside) = &self.beside {
-            beside.place.take(&beside.name)?;
-            self.beside = None;
-        }
         let file = self.file.try_clone().await?;
         let mut file = file.into_std().await;
+        if let Some(beside) = &self.beside {
+            beside.place.take(&beside.name, &file)?;
+            self.beside = None;
+        }
         file.rewind()?;
         Ok(file)
     }

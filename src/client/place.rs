@@ -5,18 +5,25 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
+    fs::{File, Permissions},
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags},
+    io::Errno,
+};
 
 use super::error::ClientError;
 
-/// As `open` and `mkdir` would make them: the user's umask takes away from these.
-const FILE: Mode = Mode::from_raw_mode(0o666);
+/// Nobody else's while it is written: what is hashed must be what lies there in the end.
+const FILE: Mode = Mode::from_raw_mode(0o600);
+/// As `mkdir` would make it: the user's umask takes away from this.
 const FOLDER: Mode = Mode::from_raw_mode(0o777);
 
 /// A file that may not be there yet.
@@ -37,6 +44,9 @@ impl Place {
         let Some(name) = path.file_name() else {
             return Err(local(io::Error::other("it names no file")));
         };
+        if name.to_str().is_some_and(is_ours) {
+            return Err(local(io::Error::other(OURS)));
+        }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -94,12 +104,15 @@ impl Place {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.folder, name, flags, FILE) {
             Ok(file) => File::from(file),
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::ACCESS) => return Ok(None),
+            Err(Errno::LOOP | Errno::ISDIR | Errno::ACCESS | Errno::NXIO | Errno::PERM | Errno::TXTBSY) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let found = file.metadata()?;
-        let ours = found.is_file() && found.nlink() == 1 && found.uid() == rustix::process::geteuid().as_raw();
-        Ok(ours.then_some(file))
+        let user = rustix::process::geteuid().as_raw();
+        let alone = found.is_file() && found.nlink() == 1 && found.uid() == user && found.mode() & 0o077 == 0;
+        Ok(alone.then_some(file))
     }
 
     /// Length of a regular file beside the place.
@@ -122,7 +135,7 @@ impl Place {
                 let held = file.metadata()?;
                 Ok((found.st_dev, found.st_ino) == (held.dev(), held.ino()))
             }
-            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -132,8 +145,10 @@ impl Place {
         Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
-    /// Moves a file from beside the place into it; what is there, a link too, is replaced.
-    pub(super) fn take(&self, name: &str) -> io::Result<()> {
+    /// Moves a file from beside the place into it, as open to others as a new file of the user's is; what is there, a
+    /// link too, is replaced.
+    pub(super) fn take(&self, name: &str, file: &File) -> io::Result<()> {
+        file.set_permissions(Permissions::from_mode(0o666 & !umask()))?;
         Ok(rustix::fs::renameat(&self.folder, name, &self.folder, &self.name)?)
     }
 
@@ -142,7 +157,7 @@ impl Place {
     fn check(&self, named: bool) -> io::Result<()> {
         let kind = |flags| match rustix::fs::statat(&self.folder, &self.name, flags) {
             Ok(found) => Ok(Some(FileType::from_raw_mode(found.st_mode))),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(io::Error::from(error)),
         };
         let found = match kind(AtFlags::SYMLINK_NOFOLLOW)? {
@@ -158,6 +173,24 @@ impl Place {
     }
 }
 
+/// What is wrong with a name that [`is_ours`].
+const OURS: &str = "it is what a partial download is called";
+
+/// Whether a name is one that partial downloads have: a target of that name would be taken for another's beginning.
+fn is_ours(name: &str) -> bool {
+    let end = |end| name.ends_with(end);
+    name.starts_with(".tufgate-") && (end(".part") || end(".tmp"))
+}
+
+/// What this process takes away from the mode of new files. It cannot be asked for without being set, which other threads
+/// would notice.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o022)
+}
+
 /// The place of a target below a folder: its path, unless that would lead out of the folder or names no file.
 pub fn relative(target: &str) -> Result<PathBuf, &'static str> {
     for segment in target.split('/') {
@@ -165,6 +198,7 @@ pub fn relative(target: &str) -> Result<PathBuf, &'static str> {
             "" => return Err("it has an empty segment"),
             "." | ".." => return Err("it has a `.` or `..` segment"),
             _ if segment.contains('\0') => return Err("it holds a NUL character"),
+            _ if is_ours(segment) => return Err(OURS),
             _ => {}
         }
     }
@@ -178,7 +212,7 @@ fn open_folder(at: impl std::os::fd::AsFd, path: &Path, more: OFlags) -> io::Res
 
 fn enter(folder: &OwnedFd, segment: &OsStr) -> io::Result<OwnedFd> {
     match rustix::fs::mkdirat(folder, segment, FOLDER) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
     }
     open_folder(folder, Path::new(segment), OFlags::NOFOLLOW).map_err(|error| match error.raw_os_error() {

@@ -3,6 +3,7 @@
 use std::{fs::File, path::Path};
 
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 use tough::schema::RoleType;
 
 use super::{
@@ -18,6 +19,8 @@ use crate::{
 
 /// Most roots that one update fetches.
 const MAX_STEPS: u64 = 256;
+/// Times [`Timeouts::total`](super::Timeouts) that the search for a root of a known digest may take.
+const SEARCH: u32 = 5;
 /// The newest root that was trusted.
 const LAST: &str = "root.json";
 
@@ -81,7 +84,11 @@ impl Client {
     fn keep_root(&self, last: &mut Option<Root>, trusted: &Trusted, bytes: &[u8]) -> Result<(), ClientError> {
         let root = trusted.root();
         if let Some(last) = last {
-            if root.version <= last.version {
+            if root.version == last.version && !same(root, last) {
+                // What the caller trusts leads elsewhere than what was kept, which was another repository's or a mistake.
+                self.forget()?;
+                self.store_root(&history(root.version.get()), bytes)?;
+            } else if root.version <= last.version {
                 return Ok(());
             }
             // Recovery from a fast-forward attack (5.3.11). Before the new root is kept, so that a crash repeats it.
@@ -95,6 +102,14 @@ impl Client {
         }
         self.store_root(LAST, bytes)?;
         *last = Some(root.clone());
+        Ok(())
+    }
+
+    /// Forgets what was trusted under another root.
+    fn forget(&self) -> Result<(), ClientError> {
+        for name in ["timestamp.json", "snapshot.json", "targets.json"] {
+            self.store.remove(name)?;
+        }
         Ok(())
     }
 
@@ -140,8 +155,13 @@ impl Client {
         if let Some(stored) = stored.filter(|stored| Digest::of(stored) == *digest) {
             return Ok(stored);
         }
+        // Nothing is trusted yet, so nothing but time bounds what a server may send.
+        let end = Instant::now() + SEARCH * self.options.timeouts.total;
         for version in 1..=MAX_STEPS {
-            let Some(bytes) = self.fetch_root(version).await? else {
+            let Ok(fetched) = timeout_at(end, self.fetch_root(version)).await else {
+                break;
+            };
+            let Some(bytes) = fetched? else {
                 break;
             };
             if Digest::of(&bytes) == *digest {
@@ -175,6 +195,14 @@ impl Client {
     fn last_root(&self) -> Result<Option<Root>, ClientError> {
         let stored = self.store.read(LAST, MAX_ROOT)?;
         Ok(stored.and_then(|bytes| Unverified::parse(&bytes).ok()?.self_signed_root().ok()))
+    }
+}
+
+/// Whether two roots say the same, whoever signed them.
+fn same(one: &Root, other: &Root) -> bool {
+    match (serde_json::to_value(one), serde_json::to_value(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 

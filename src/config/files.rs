@@ -1,8 +1,15 @@
 //! What a configuration says of files, checked against the disk.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::{Config, ConfigError, KeyFile, Passphrase, error::Source};
+
+/// What to do about a secret that is not there.
+const MISSING: &str =
+    "restore it from a backup; where there is no root yet, `tufgate init` makes keys, at `keys.*.path`";
+/// What to do about one that this user may not read.
+const UNREADABLE: &str =
+    "only its owner may read it (mode 600): run as that user, or `chown` it to the user that runs the signer";
 
 impl Config {
     /// Checks that the online keys are there, that nobody but their owner may read them or their passphrases, and that
@@ -27,7 +34,7 @@ impl Config {
 
 fn check_key(source: &Source<'_>, role: &str, key: &KeyFile) -> Result<(), ConfigError> {
     check_secret(source, &["keys", role, "path"], &format!("the {role} key"), &key.path)
-        .map_err(|error| or_hint(error, "`tufgate init` makes keys; `keys.*.path` says where they are"))?;
+        .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
     match &key.passphrase {
         None => Ok(()),
         Some(Passphrase::Env(name)) if std::env::var_os(name).is_some() => Ok(()),
@@ -45,9 +52,14 @@ fn check_key(source: &Source<'_>, role: &str, key: &KeyFile) -> Result<(), Confi
 /// A regular file that can be read, and by its owner alone.
 fn check_secret(source: &Source<'_>, key: &[&str], what: &str, path: &Path) -> Result<(), ConfigError> {
     let shown = path.display();
-    let metadata = fs::File::open(path)
-        .and_then(|file| file.metadata())
-        .map_err(|why| source.at(key, format!("cannot read {what}, `{shown}`: {why}")))?;
+    let metadata = fs::File::open(path).and_then(|file| file.metadata()).map_err(|why| {
+        let error = source.at(key, format!("cannot read {what}, `{shown}`: {why}"));
+        match why.kind() {
+            ErrorKind::NotFound => error.hint(MISSING),
+            ErrorKind::PermissionDenied => error.hint(UNREADABLE),
+            _ => error,
+        }
+    })?;
     if !metadata.is_file() {
         return Err(source.at(key, format!("{what}, `{shown}`, is not a file")));
     }

@@ -62,7 +62,11 @@ impl Config {
             line: None,
             column: None,
             message: format!("cannot read the configuration: {source}"),
-            hint: Some("`tufgate quickstart` writes one to start from".into()),
+            hint: Some(
+                "name it with `--config FILE`; `tufgate quickstart` writes one to start from: `--config \
+                 .tufgate/tufgate.toml`"
+                    .into(),
+            ),
         })?;
         Self::parse(&text, file)
     }

@@ -18,6 +18,12 @@ const MAX_SAFE: u64 = (1 << 53) - 1;
 /// Oddities of one file that are told.
 const TOLD: usize = 20;
 
+/// Whether it begins as HTML and XML do.
+fn is_page(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes.trim_ascii_start().starts_with(b"<")
+}
+
 /// A signed file.
 #[derive(Debug)]
 pub struct Document {
@@ -53,6 +59,10 @@ impl Document {
             Ok(Value::Object(envelope)) => envelope,
             Ok(_) => {
                 findings.error(Code::JsonInvalid, place, "it is no JSON object");
+                return None;
+            }
+            Err(_) if is_page(bytes) => {
+                findings.error(Code::JsonInvalid, place, "it is a web page (HTML), not TUF metadata");
                 return None;
             }
             Err(error) => {

@@ -35,7 +35,14 @@ struct Done {
     /// As `H.dir/name`; `None` where that is the same name.
     hashed_folder: Option<Outcome>,
     bare: Outcome,
+    seen: Seen,
+}
+
+/// What was odd about some answer, whether or not the bytes were good.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
     encoded: bool,
+    redirected: bool,
 }
 
 impl Walk<'_> {
@@ -59,8 +66,11 @@ impl Walk<'_> {
     fn tell(&mut self, done: Done, consistent: bool) {
         let place = Place::Target(done.wanted.path.clone());
         let findings = &mut self.findings;
-        self.counts.downloaded += 1;
-        if done.encoded {
+        if done.seen.redirected {
+            let message = "it is answered with a redirect, which not every client follows";
+            findings.warning(Code::Redirected, &place, message);
+        }
+        if done.seen.encoded {
             let message = "it comes with a content encoding although identity was asked for";
             findings.error(Code::EncodingUnasked, &place, message);
             self.facts.encoded.get_or_insert_with(|| done.wanted.path.clone());
@@ -89,8 +99,12 @@ impl Walk<'_> {
             findings.error(code, &place, format_args!("asked for as {form}, {why}"));
         }
         let good = |outcome: &Outcome| *outcome == Outcome::Good;
-        if all.iter().any(|(_, outcome)| good(outcome)) {
-            self.counts.bytes += done.wanted.length;
+        match worst.is_none() && all.iter().any(|(_, outcome)| good(outcome)) {
+            true => {
+                self.counts.downloaded += 1;
+                self.counts.bytes += done.wanted.length;
+            }
+            false => self.counts.failed += 1,
         }
         let nowhere = all.iter().all(|(_, outcome)| matches!(outcome, Outcome::Missing(_)));
         if nowhere {
@@ -124,7 +138,7 @@ impl Walk<'_> {
 }
 
 async fn one(site: Arc<Site>, wanted: Wanted, consistent: bool) -> Done {
-    let mut encoded = false;
+    let mut seen = Seen::default();
     let (mut hashed_name, mut hashed_folder) = (Vec::new(), None);
     if consistent {
         for (algorithm, hash) in &wanted.hashes {
@@ -135,28 +149,28 @@ async fn one(site: Arc<Site>, wanted: Wanted, consistent: bool) -> Done {
                 "/"
             };
             let named = format!("{folder}{slash}{hash}.{name}");
-            let outcome = fetch(&site, &named, &wanted, &mut encoded).await;
+            let outcome = fetch(&site, &named, &wanted, &mut seen).await;
             hashed_name.push((algorithm.clone(), outcome));
         }
         if let Some(hash) = wanted.hashes.get("sha256")
             && wanted.path.contains('/')
         {
             let named = format!("{hash}.{}", wanted.path);
-            hashed_folder = Some(fetch(&site, &named, &wanted, &mut encoded).await);
+            hashed_folder = Some(fetch(&site, &named, &wanted, &mut seen).await);
         }
     }
-    let bare = fetch(&site, &wanted.path, &wanted, &mut encoded).await;
+    let bare = fetch(&site, &wanted.path, &wanted, &mut seen).await;
     Done {
         wanted,
         hashed_name,
         hashed_folder,
         bare,
-        encoded,
+        seen,
     }
 }
 
 /// Downloads under one name and compares; nothing is kept. A length in the head is not believed.
-async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) -> Outcome {
+async fn fetch(site: &Site, named: &str, wanted: &Wanted, seen: &mut Seen) -> Outcome {
     // Only the name matters: it holds the hash already.
     let url = site.targets.target(named, "", TargetNaming::Bare);
     let longer = || Outcome::Length(format!("it has more than the {} bytes that are listed", wanted.length));
@@ -164,10 +178,17 @@ async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) ->
         Ok(answer) => answer,
         Err(error) => return Outcome::Missing(error.to_string()),
     };
-    if status != StatusCode::OK {
+    if status.is_redirection() {
+        seen.redirected = true;
+        match site.web.follow(&url, wanted.length).await {
+            Ok(behind) => stream = behind,
+            Err(FetchError::TooLong { .. }) => return longer(),
+            Err(error) => return Outcome::Missing(error.to_string()),
+        }
+    } else if status != StatusCode::OK {
         return Outcome::Missing(format!("the answer is {status}"));
     }
-    *encoded |= web::encoding(&headers).is_some();
+    seen.encoded |= web::encoding(&headers).is_some();
     let (mut sha256, mut sha512, mut length) = (Sha256::new(), Sha512::new(), 0);
     let both = wanted.hashes.contains_key("sha512");
     loop {
@@ -205,9 +226,9 @@ async fn fetch(site: &Site, named: &str, wanted: &Wanted, encoded: &mut bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::facts::Facts;
+    use crate::inspect::{Counts, facts::Facts};
 
-    fn told(hashed_name: Outcome, hashed_folder: Outcome, bare: Outcome) -> (Vec<&'static str>, Facts) {
+    fn told(hashed_name: Outcome, hashed_folder: Outcome, bare: Outcome) -> (Vec<&'static str>, Facts, Counts) {
         let options = crate::inspect::Options {
             metadata_url: "http://h/metadata/".to_owned(),
             targets_url: "http://h/".to_owned(),
@@ -230,10 +251,10 @@ mod tests {
             hashed_name: vec![("sha256".to_owned(), hashed_name)],
             hashed_folder: Some(hashed_folder),
             bare,
-            encoded: false,
+            seen: Seen::default(),
         };
         walk.tell(done, true);
-        (walk.findings.codes(), walk.facts)
+        (walk.findings.codes(), walk.facts, walk.counts)
     }
 
     #[test]
@@ -241,7 +262,7 @@ mod tests {
         let missing = || Outcome::Missing("404".to_owned());
         assert!(told(Outcome::Good, Outcome::Good, Outcome::Good).0.is_empty());
         assert_eq!(told(missing(), missing(), missing()).0, ["target-missing"]);
-        let (codes, facts) = told(missing(), Outcome::Good, Outcome::Good);
+        let (codes, facts, _) = told(missing(), Outcome::Good, Outcome::Good);
         assert_eq!(codes, ["target-name-missing"]);
         assert_eq!(facts.hashed_name, Served { good: 0, missing: 1 });
         let changed = Outcome::Changed("other".to_owned());
@@ -251,5 +272,21 @@ mod tests {
         );
         let long = Outcome::Length("long".to_owned());
         assert_eq!(told(Outcome::Good, long, Outcome::Good).0, ["target-length"]);
+    }
+
+    #[test]
+    fn what_fails_is_no_download() {
+        let missing = || Outcome::Missing("502".to_owned());
+        let long = || Outcome::Length("long".to_owned());
+        for (outcomes, counted) in [
+            ([Outcome::Good, Outcome::Good, Outcome::Good], (1, 0, 1)),
+            ([Outcome::Good, missing(), missing()], (1, 0, 1)),
+            ([missing(), missing(), missing()], (0, 1, 0)),
+            ([Outcome::Good, long(), Outcome::Good], (0, 1, 0)),
+        ] {
+            let [name, folder, bare] = outcomes;
+            let counts = told(name, folder, bare).2;
+            assert_eq!((counts.downloaded, counts.failed, counts.bytes), counted);
+        }
     }
 }

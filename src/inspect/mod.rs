@@ -68,9 +68,11 @@ pub struct Counts {
     pub roles: u64,
     /// Targets that these roles list.
     pub targets: u64,
-    /// Targets downloaded and verified.
+    /// Targets downloaded and verified, under every name that is answered.
     pub downloaded: u64,
-    /// Bytes of them.
+    /// Targets that were asked for and did not come, or came otherwise than listed.
+    pub failed: u64,
+    /// Bytes of the downloaded ones.
     pub bytes: u64,
     /// HTTP requests made.
     pub requests: u64,
@@ -83,7 +85,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// By code: findings beyond the first hundred of that code, which are counted only.
     pub more: std::collections::BTreeMap<Code, u64>,
-    /// How each known client fares, through each view there is.
+    /// How each known client fares, through each view there is; empty where nobody answers.
     pub clients: Vec<Verdict>,
     /// How much was read.
     pub counts: Counts,
@@ -95,6 +97,23 @@ impl Report {
     /// Whether nothing is wrong. Notes are no faults.
     pub fn is_clean(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity == Severity::Note)
+    }
+
+    /// Whether anything was found under this code.
+    pub fn has(&self, code: Code) -> bool {
+        self.findings.iter().any(|finding| finding.code == code)
+    }
+
+    /// Whether an error was found in this metadata file.
+    pub fn has_error_at(&self, file: &str) -> bool {
+        let place = Place::file(file);
+        let broken = |finding: &Finding| finding.severity == Severity::Error && finding.place == place;
+        self.findings.iter().any(broken)
+    }
+
+    /// The one finding of a walk that nobody answered.
+    pub fn unanswered(&self) -> Option<&Finding> {
+        self.findings.first().filter(|_| self.clients.is_empty())
     }
 }
 

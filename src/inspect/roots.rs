@@ -112,8 +112,8 @@ impl Root {
 }
 
 impl Walk<'_> {
-    /// Reads every root there is; the newest is what the rest of the walk begins with.
-    pub async fn roots(&mut self) -> Result<Root, InspectError> {
+    /// Reads every root there is; the newest is what the rest of the walk begins with. `None` where nobody answers.
+    pub async fn roots(&mut self) -> Result<Option<Root>, InspectError> {
         let bytes = self.site.options.root.clone();
         let place = Place::file("the given root");
         let mut told = Findings::default();
@@ -127,37 +127,52 @@ impl Walk<'_> {
         self.findings.merge(told);
         given.check_signed(None, &mut self.findings);
         self.facts.root = sized(&given);
-        self.earlier(&given).await;
+        if !self.earlier(&given).await {
+            return Ok(None);
+        }
         let start = given.header.version;
         let newest = self.later(given).await;
         self.facts.root_steps = newest.header.version.saturating_sub(start);
         self.check_newest(&newest).await;
-        Ok(newest)
+        Ok(Some(newest))
     }
 
-    /// The roots up to the one that was given, which clients with an older one need.
-    async fn earlier(&mut self, given: &Root) {
+    /// The roots up to the one that was given, which clients with an older one need. `false` where there is no server
+    /// at all, which is then the only finding.
+    async fn earlier(&mut self, given: &Root) -> bool {
         let version = given.header.version;
+        let mut first = true;
         let mut before: Option<Root> = None;
         for number in version.saturating_sub(MAX_STEPS).max(1)..=version {
             let name = self.site.name("root", Some(number));
             let place = Place::file(&name);
             let answer = match self.site.get(&name).await {
                 Ok(answer) if answer.status == StatusCode::OK => answer,
-                _ => {
-                    let message = "it is not there: clients that hold an older root cannot update";
+                Err(error) if first && web::is_silent(&error) && self.is_silent().await => {
+                    self.findings = Findings::default();
+                    let place = Place::file(self.site.metadata.as_str());
+                    let message = format_args!("the server does not answer: {error}");
+                    self.findings.error(Code::Unreachable, &place, message);
+                    return false;
+                }
+                other => {
+                    first = false;
+                    let why = web::why_missing(&other);
+                    let message = format!("{why}: clients that hold an older root cannot update");
                     self.findings.error(Code::RootMissing, &place, message);
                     before = None;
                     continue;
                 }
             };
+            first = false;
             let Some(root) = self.take_root(&answer, &name, number) else {
                 before = None;
                 continue;
             };
             if number == version {
                 if root.document.canonical != given.document.canonical {
-                    let message = "it is another root than the given one of the same version";
+                    let message = "it is another root than the given one of the same version: the given root is not this \
+                                   repository's";
                     self.findings.error(Code::RootDiffers, &place, message);
                 } else if let Some(before) = &before {
                     root.check_by(before, &mut self.findings);
@@ -167,6 +182,13 @@ impl Walk<'_> {
             }
             before = Some(root);
         }
+        true
+    }
+
+    /// Whether the timestamp does not come either: one broken connection is a fault, two are no server.
+    async fn is_silent(&self) -> bool {
+        let answer = self.site.get("timestamp.json").await;
+        answer.is_err_and(|error| web::is_silent(&error))
     }
 
     /// The roots after the one that was given.
@@ -234,9 +256,9 @@ impl Walk<'_> {
         }
         self.seen
             .insert(name.to_owned(), crate::digest::Digest::of(&answer.body));
+        let root = Root::read(&answer.body, &place, &mut self.findings)?;
         self.counts.roots += 1;
         self.progress();
-        let root = Root::read(&answer.body, &place, &mut self.findings)?;
         if root.header.version != number {
             let message = format!("it has version {}, not {number}", root.header.version);
             self.findings.error(Code::VersionMismatch, &place, message);
@@ -309,11 +331,17 @@ impl Walk<'_> {
             let place = Place::file("root.json");
             if alias.canonical != root.document.canonical {
                 let version = alias.signed.get("version").and_then(Value::as_u64).unwrap_or(0);
-                let message = format!(
-                    "it is version {version}, but the newest root is {}",
-                    root.header.version
-                );
-                self.findings.warning(Code::RootAliasStale, &place, message);
+                let newest = root.header.version;
+                match version == newest {
+                    true => {
+                        let message = format!("it is another root of version {version} than {}", root.place);
+                        self.findings.error(Code::RootDiffers, &place, message);
+                    }
+                    false => {
+                        let message = format!("it is version {version}, but the newest root is {newest}");
+                        self.findings.warning(Code::RootAliasStale, &place, message);
+                    }
+                }
             }
             web::check_moving(&answer.headers, None, now, &place, &mut self.findings);
         }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{
-    Counts, InspectError, Options, Place, Report, clients,
+    Counts, Finding, InspectError, Options, Place, Report, Verdict, clients,
     facts::Facts,
     finding::Findings,
     web::{self, Answer, Web},
@@ -84,7 +84,9 @@ impl<'a> Walk<'a> {
 
     /// Looks at everything there is to look at, and says what it found.
     pub async fn run(mut self) -> Result<Report, InspectError> {
-        let root = self.roots().await?;
+        let Some(root) = self.roots().await? else {
+            return Ok(self.end(|_, _| Vec::new()));
+        };
         self.facts.consistent = root.consistent;
         let mut twin = None;
         let timestamp = self.timestamp(&root).await;
@@ -95,19 +97,26 @@ impl<'a> Walk<'a> {
             }
             self.again(&root, timestamp).await;
         }
-        self.counts.requests = self.site.web.requests();
+        Ok(self.end(|facts, findings| {
+            let other = twin.as_ref().map(|twin| (&twin.facts, &twin.replaced));
+            clients::verdicts(facts, other, findings)
+        }))
+    }
+
+    /// What is told, in order.
+    fn end(self, verdicts: impl FnOnce(&Facts, &[Finding]) -> Vec<Verdict>) -> Report {
+        let requests = self.site.web.requests();
         let (findings, more) = self.findings.finish();
-        Ok(Report {
-            clients: clients::verdicts(
-                &self.facts,
-                twin.as_ref().map(|twin| (&twin.facts, &twin.replaced)),
-                &findings,
-            ),
+        Report {
+            clients: verdicts(&self.facts, &findings),
             findings,
             more,
-            counts: self.counts,
+            counts: Counts {
+                requests,
+                ..self.counts
+            },
             seed: self.site.options.seed,
-        })
+        }
     }
 
     /// A file that should be there; what is wrong with the answer is told.

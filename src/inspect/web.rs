@@ -16,13 +16,15 @@ use jiff::Timestamp;
 use super::{Code, Place, finding::Findings};
 use crate::client::{
     Timeouts,
-    fetch::{FetchError, Fetcher, Stream},
+    fetch::{Ask, FetchError, Fetcher, Stream},
 };
 
 /// Most bytes of a metadata file that are read: above the limit of every client, so that its size can be told.
 pub const MAX_METADATA: u64 = 16 << 20;
 /// Most bytes of an answer that is no file.
 const MAX_OTHER: usize = 64 << 10;
+/// Redirects of a target that are followed.
+const REDIRECTS: usize = 5;
 /// A file that changes may be cached for this many seconds, or a sixtieth of the time it is still good for.
 const CACHED: i64 = 60;
 
@@ -61,6 +63,16 @@ impl Web {
     pub async fn open(&self, url: &str, limit: u64) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.fetcher.ask(url, limit).await
+    }
+
+    /// Follows the redirects of a target as clients do: its bytes are checked wherever they come from.
+    pub async fn follow(&self, url: &str, limit: u64) -> Result<Stream, FetchError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let ask = Ask {
+            redirects: REDIRECTS,
+            ..Ask::whole(url, limit)
+        };
+        Ok(self.fetcher.open(ask).await?.stream)
     }
 
     /// A whole answer, whatever its status; of what is no 200 only the beginning.
@@ -107,6 +119,25 @@ pub fn check_encoding(headers: &HeaderMap, place: &Place, findings: &mut Finding
     true
 }
 
+/// Whether no answer came at all: refused, unknown, hung up, or not in time.
+pub fn is_silent(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Broken { .. } | FetchError::Timeout { .. } | FetchError::Tls { .. }
+    )
+}
+
+/// In words, why a file that should be there did not come.
+pub fn why_missing(outcome: &Result<Answer, FetchError>) -> String {
+    match outcome {
+        Ok(answer) if matches!(answer.status.as_u16(), 403 | 404 | 410) => {
+            format!("it is not there ({})", answer.status)
+        }
+        Ok(answer) => format!("it is answered with {}", answer.status),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// What happened when a file that should be there did not come.
 pub fn tell_missing(outcome: &Result<Answer, FetchError>, place: &Place, findings: &mut Findings) {
     match outcome {
@@ -115,17 +146,9 @@ pub fn tell_missing(outcome: &Result<Answer, FetchError>, place: &Place, finding
             findings.error(Code::Redirected, place, message);
         }
         Ok(answer) if matches!(answer.status.as_u16(), 403 | 404 | 410) => {
-            findings.error(
-                Code::FileMissing,
-                place,
-                format_args!("it is not there ({})", answer.status),
-            );
+            findings.error(Code::FileMissing, place, why_missing(outcome));
         }
-        Ok(answer) => findings.error(
-            Code::Unreachable,
-            place,
-            format_args!("it is answered with {}", answer.status),
-        ),
+        Ok(_) => findings.error(Code::Unreachable, place, why_missing(outcome)),
         Err(FetchError::TooLong { limit, .. }) => {
             findings.error(Code::SizeLimit, place, format_args!("it has more than {limit} bytes"));
         }

@@ -8,6 +8,8 @@ pub mod memory;
 #[expect(clippy::expect_used, reason = "tests")]
 mod conformance;
 
+use std::io::ErrorKind;
+
 use async_trait::async_trait;
 use tough::schema::{
     decoded::{Decoded, Hex},
@@ -70,4 +72,21 @@ pub enum KeyError {
     /// Signing failed.
     #[error("signing failed: {0}")]
     Sign(String),
+}
+
+impl KeyError {
+    /// What to do about a file that does not hold what it should.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some(
+                "only its owner may read it (mode 600): run as that user, or `chown` it to the user that runs the signer",
+            ),
+            Self::File { source, .. } if source.kind() == ErrorKind::NotFound => Some(
+                "restore it from a backup: root lists this key; `keys.*.path` in the configuration says where it is \
+                 looked for",
+            ),
+            Self::Parse { .. } => Some("restore it from a backup: root lists the key that stood there"),
+            _ => None,
+        }
+    }
 }

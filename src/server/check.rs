@@ -1,27 +1,43 @@
-//! `serve --check`: everything a start needs and every stored byte, without listening anywhere.
+//! `serve --check`: everything that a start asks for, and every listed file, without listening anywhere.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
+use tokio::sync::{Notify, watch};
 
 use crate::{
+    clock::SystemClock,
     config::Config,
     depot::{Depot, TIMESTAMP},
     digest::Digest,
     server::{StartError, Store, parts},
-    signer::{self, OnlineKeys},
+    signer::{self, OnlineKeys, Parts, Signer},
+    telemetry::Metrics,
     tuf::layout,
     upstream::http::HttpUpstream,
 };
 
-/// Keys open, the ledger's rows and audit chain hold, and what the timestamp names lies whole in the depot.
+/// Keys open, the ledger's rows and audit chain hold, what the timestamp names lies whole in the depot, and the signer
+/// would start from both.
 pub async fn check(config: &Config) -> Result<(), StartError> {
     config.check_files()?;
-    OnlineKeys::open(config)?;
+    let keys = OnlineKeys::open(config)?;
     HttpUpstream::new(&config.upstream)?;
     let parts::Store { ledger, depot } = Store::existing(config)?;
     ledger.check().await?;
-    listed(config, &*depot).await
+    listed(config, &*depot).await?;
+    let mut signer = Signer::new(Parts {
+        config: Arc::new(config.clone()),
+        ledger,
+        depot,
+        keys,
+        clock: Arc::new(SystemClock),
+        metrics: Metrics::new()?,
+        wake: Arc::new(Notify::new()),
+        published: watch::Sender::new(0),
+        holder: "check".to_owned(),
+    });
+    Ok(signer.look().await?)
 }
 
 /// A signed file, as far as the walk reads it. Signatures are checked by whoever trusts a root: clients and the signer.

@@ -3,8 +3,16 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
-    catalog::CatalogError, config::ConfigError, depot::DepotError, keys::KeyError, ledger::LedgerError,
-    server::child::ChildError, signer::SignerError, spool::SpoolError, upstream::UpstreamError, wake::WakeError,
+    catalog::CatalogError,
+    config::{Config, ConfigError},
+    depot::{self, DepotError},
+    keys::KeyError,
+    ledger::LedgerError,
+    server::child::ChildError,
+    signer::SignerError,
+    spool::SpoolError,
+    upstream::UpstreamError,
+    wake::WakeError,
 };
 
 /// A start that failed.
@@ -30,6 +38,19 @@ pub enum StartError {
     /// There is no ledger yet.
     #[error("there is no ledger at `{}`", .0.display())]
     NotInitialised(PathBuf),
+    /// There is no ledger, but there was one.
+    #[error("the ledger `{}` is missing, but the depot `{}` {}", ledger.display(), depot.display(), match published {
+        true => "has published metadata",
+        false => "holds a root",
+    })]
+    LedgerLost {
+        /// Where it should be.
+        ledger: PathBuf,
+        /// The folder that knows better.
+        depot: PathBuf,
+        /// Whether a timestamp was published.
+        published: bool,
+    },
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -79,12 +100,26 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Why there is no ledger: none was made yet, or it is lost.
+    pub fn no_ledger(config: &Config) -> Self {
+        let published = config.depot.join(depot::TIMESTAMP).exists();
+        match published || config.depot.join("1.root.json").exists() {
+            true => Self::LedgerLost {
+                ledger: config.ledger.clone(),
+                depot: config.depot.clone(),
+                published,
+            },
+            false => Self::NotInitialised(config.ledger.clone()),
+        }
+    }
+
     /// 64 bad configuration, 65 damaged or newer data, 1 anything else (DESIGN 9).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Listen { .. }
             | Self::AdminNotLoopback { .. }
             | Self::NotInitialised(_)
+            | Self::LedgerLost { published: false, .. }
             | Self::Config(_)
             | Self::Challenged
             | Self::Key(_)
@@ -93,6 +128,7 @@ impl StartError {
             | Self::Depot(DepotError::Unusable { .. })
             | Self::Wake(_) => 64,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. })
+            | Self::LedgerLost { published: true, .. }
             | Self::Damaged { .. }
             | Self::Catalog(_) => 65,
             Self::Signer(SignerError::Key(_)) => 64,
@@ -105,12 +141,24 @@ impl StartError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                Some("another process listens there; stop it or change `listen`".to_owned())
+            Self::Listen { what, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                let quickstart = if *what == "gate" { ", or `--listen` of `tufgate quickstart`" } else { "" };
+                Some(format!(
+                    "another process listens there; stop it or change `listen` under `[{what}]`{quickstart}"
+                ))
             }
             Self::Listen { what, .. } => Some(format!("change `listen` under `[{what}]`")),
             Self::AdminNotLoopback { .. } => Some("use 127.0.0.1 or [::1], and a tunnel from elsewhere".to_owned()),
             Self::NotInitialised(_) => Some("run `tufgate init --config FILE` first".to_owned()),
+            Self::LedgerLost { published: true, .. } | Self::Signer(SignerError::Restored { .. }) => {
+                Some(RESTORE_HINT.to_owned())
+            }
+            Self::LedgerLost { .. } => Some(
+                "restore it from a backup; where nothing was recorded yet, remove the depot, run `tufgate init`, and give \
+                 clients the new root"
+                    .to_owned(),
+            ),
+            Self::Key(error @ KeyError::File { .. }) => error.hint().map(str::to_owned),
             Self::Wake(WakeError::Bind { .. }) => {
                 Some("a socket's whole path may hold about 100 bytes; change `socket` under `[signer]`".to_owned())
             }
@@ -156,6 +204,10 @@ impl EmbedError {
         self.0.hint()
     }
 }
+
+/// What to do about ledger and depot that do not belong together.
+pub const RESTORE_HINT: &str = "restore ledger and depot from backups of the same moment; where there are none, readers \
+                                need a new root that lists new keys for snapshot and timestamp";
 
 /// What to do about damaged data.
 pub const AUDIT_HINT: &str = "`tufgate audit --config FILE` names every row and every file that is wrong; restore that \

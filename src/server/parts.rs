@@ -59,7 +59,7 @@ impl Store {
     /// ledger.
     pub fn existing(config: &Config) -> Result<Self, StartError> {
         if !config.ledger.exists() {
-            return Err(StartError::NotInitialised(config.ledger.clone()));
+            return Err(StartError::no_ledger(config));
         }
         Ok(Self {
             ledger: Arc::new(SqliteLedger::open(&config.ledger)?),

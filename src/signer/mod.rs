@@ -48,6 +48,8 @@ use self::{
 /// Seconds a lease lasts. A signer that was killed is followed after at most this long, unless its successor carries
 /// its name.
 pub(crate) const LEASE_SECS: u32 = 15;
+/// Looks that find depot and ledger apart before they are believed to be.
+const LOOKS: usize = 20;
 
 /// The keys a signer holds.
 #[derive(Clone)]
@@ -169,9 +171,9 @@ pub enum SignerError {
     NoTargets,
     /// Ledger and depot disagree: one of them is an older copy.
     #[error(
-        "the depot names version {depot} of `{role}`, the ledger published {published} and reserved {reserved}: one of \
-         them is an older copy, and to sign would repeat versions clients have seen; \
-         `tufgate recover --from-public URL | --at-least N` sets it right"
+        "the depot names version {depot} of `{role}`, the ledger published {published} and reserved {reserved}: {}, and \
+         to sign would repeat versions clients have seen; restore both from backups of the same moment",
+        older(*depot, *published, *reserved)
     )]
     Restored {
         /// The role.
@@ -203,6 +205,16 @@ impl SignerError {
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
+    }
+}
+
+/// Which of the two is not what it was.
+fn older(depot: u64, published: u64, reserved: u64) -> &'static str {
+    match (depot, published, reserved) {
+        (0, 1.., _) => "what was published is gone from the depot",
+        (1.., 0, 0) => "the ledger does not know the depot, as if it were new",
+        _ if depot < published => "the depot is an older copy",
+        _ => "the ledger is an older copy",
     }
 }
 
@@ -242,9 +254,22 @@ impl Signer {
         let now = self.now()?;
         if let Some(fence) = self.leased(now).await? {
             self.state = None;
-            self.state = Some(self.read_state(fence, now).await?);
+            self.state = Some(self.read_state(Some(fence), now).await?);
         }
         Ok(())
+    }
+
+    /// Reads all that [`Self::recover`] reads and refuses all that it refuses, but takes no lease and changes nothing.
+    pub async fn look(&mut self) -> Result<(), SignerError> {
+        let now = self.now()?;
+        let mut again = LOOKS;
+        loop {
+            match self.read_state(None, now).await {
+                // Beside a running signer, depot and ledger may have been read before and after a publication.
+                Err(SignerError::Restored { .. }) if again > 0 => again -= 1,
+                looked => return looked.map(drop),
+            }
+        }
     }
 
     /// One pass: publishes what is pending, refreshes what is due. After a failure nothing is believed: the next turn
@@ -266,7 +291,7 @@ impl Signer {
         };
         let mut state = match self.state.take().filter(|state| state.fence == fence) {
             Some(state) => state,
-            None => self.read_state(fence, now).await?,
+            None => self.read_state(Some(fence), now).await?,
         };
         let turn = self.work(&mut state, now).await?;
         self.state = Some(state);

@@ -39,10 +39,20 @@ struct Seen {
 }
 
 impl Signer {
-    pub(super) async fn read_state(&self, fence: Fence, now: Timestamp) -> Result<State, SignerError> {
+    /// Without a fence, nothing is written to the ledger.
+    pub(super) async fn read_state(&self, fence: Option<Fence>, now: Timestamp) -> Result<State, SignerError> {
         let (ledger, config) = (&self.parts.ledger, &self.parts.config);
         let shape = Shape::of(&config.tuf)?;
         let files = self.parts.depot.list().await?;
+        let online = self.parts.keys.targets.is_some();
+        if versions(&files, "root").is_empty() {
+            // A first root is for a gate that has not published: to make one in place of what is lost would not do.
+            let ours = |file: &Stored| file.name == depot::TIMESTAMP || layout::versioned(&file.name).is_some();
+            if files.iter().any(ours) {
+                return Err(damaged(&layout::file("root", 1), "it is missing"));
+            }
+            reconcile(None, &ledger.roles().await?, online)?;
+        }
         let roots = self.roots(&files).await?;
         self.check_keys(shape, &roots)?;
 
@@ -57,8 +67,8 @@ impl Signer {
         }
         let seen = self.seen(&roots).await?;
         let rows = ledger.roles().await?;
-        let online = self.parts.keys.targets.is_some();
         for (role, version) in reconcile(seen.as_ref(), &rows, online)? {
+            let Some(fence) = fence else { continue };
             tracing::warn!(
                 role.name = role,
                 role.version = version,
@@ -69,7 +79,7 @@ impl Signer {
 
         let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         let mut state = State {
-            fence,
+            fence: fence.unwrap_or(Fence(0)),
             shape,
             timestamp: None,
             stamp: 0,

@@ -4,9 +4,10 @@
 //! keeps the first, and a number that is no integer has no canonical form (TUF spec 4.1). Two readers that see different
 //! values behind one signature are an attack, so such text is refused, whoever signed it.
 //!
-//! A value takes at most some forty times the bytes of its text (`[0,0,0…`), and readers bound those.
+//! A value takes at most some fifty times the bytes of its text (`[0],[0],…`), since objects, the costliest, may be no more
+//! than a text of its length can need; readers bound the bytes.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -14,6 +15,12 @@ use serde_json::{Map, Value};
 /// Most arrays and objects inside each other. Metadata needs 8, application data in `custom` some more; serde_json's own
 /// bound is 128.
 pub const MAX_DEPTH: usize = 64;
+
+/// Objects that a text of so many bytes may hold. Metadata has one in over 20 bytes (`"a.json":{"version":1},`); an object
+/// takes hundreds of bytes of memory, were it written in five.
+pub fn max_objects(bytes: usize) -> usize {
+    1_024 + bytes / 16
+}
 
 /// Text that is no strict JSON: what is wrong, with line and column.
 #[derive(Debug, thiserror::Error)]
@@ -28,27 +35,33 @@ pub struct JsonError(#[from] serde_json::Error);
 /// other.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { left: MAX_DEPTH }.deserialize(&mut reader)?;
+    let objects = Cell::new(max_objects(bytes.len()));
+    let strict = Strict {
+        left: MAX_DEPTH,
+        objects: &objects,
+    };
+    let value = strict.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
 }
 
-/// Reads a value with so many levels left.
+/// Reads a value with so many levels and objects left.
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'a> {
     left: usize,
+    objects: &'a Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.left.checked_sub(1) {
-            Some(left) => Ok(Self { left }),
+            Some(left) => Ok(Self { left, ..self }),
             None => Err(E::custom(format_args!("more than {MAX_DEPTH} levels"))),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -56,7 +69,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,6 +116,10 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
+        match self.objects.get().checked_sub(1) {
+            Some(left) => self.objects.set(left),
+            None => return Err(A::Error::custom("more objects than metadata of its length has")),
+        }
         let mut object = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
             if object.contains_key(&key) {
@@ -116,7 +133,7 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// As much of a key as belongs into a message.
-fn shown(key: &str) -> String {
+pub(super) fn shown(key: &str) -> String {
     key.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
@@ -137,6 +154,7 @@ mod tests {
 
     #[test]
     fn what_two_readers_may_see_differently_is_refused() {
+        refused(format!("[{}0]", "{},".repeat(5_000)).as_bytes(), "more objects");
         refused(br#"{"a":1,"a":1}"#, "the key `a` stands twice");
         refused(br#"{"a":1,"b":{"x":[],"\u0078":0}}"#, "the key `x` stands twice");
         refused(br#"[{"\n":1,"\n":2}]"#, r"the key `\n` stands twice");

@@ -45,8 +45,11 @@ impl PartialEq for PublicKey {
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         let listed = Value::deserialize(reader)?;
-        let usable = Key::deserialize(&listed).ok().map(Arc::new);
-        Ok(Self { listed, usable })
+        let key = Key::deserialize(&listed).ok().filter(is_bare);
+        Ok(Self {
+            listed,
+            usable: key.map(Arc::new),
+        })
     }
 }
 
@@ -90,6 +93,17 @@ pub(super) fn material(key: &Key) -> (Algorithm, &[u8]) {
     }
 }
 
+/// Whether a value is the key itself. What verifies also takes keys wrapped in DER: one key could then stand in two
+/// spellings, and count twice.
+fn is_bare(key: &Key) -> bool {
+    match material(key) {
+        (Algorithm::Ed25519, value) => value.len() == 32,
+        (Algorithm::EcdsaP256, point) => matches!((point.first(), point.len()), (Some(4), 65) | (Some(2 | 3), 33)),
+        // Read from PEM, of which tough keeps one form.
+        (Algorithm::RsaPss, _) => true,
+    }
+}
+
 /// What makes two listed keys one: whoever signs with one can sign with the other. Ids, spellings and further fields do
 /// not matter. Of a point of P-256 only its first coordinate does (SEC 1, 2.3.3): the compressed form holds no more, and
 /// the private key of a point is that of its mirror image.
@@ -114,6 +128,11 @@ mod tests {
             json!({"keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": {"public": "00", "x": [1]}, "note": 1}),
             json!({"keytype": "ed25519", "scheme": "ed25519ph", "keyval": {"public": "00"}}),
             json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": {"public": "no PEM"}}),
+            // A point and a key of ed25519 in the DER around them (RFC 5480, RFC 8410).
+            json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {
+                "public": format!("302a300506032b6570032100{}", "2a".repeat(32))}}),
+            json!({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {
+                "public": format!("3059301306072a8648ce3d020106082a8648ce3d03010703420004{}", "2a".repeat(64))}}),
             json!({"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a@b", "issuer": "c"}}),
             json!({}),
         ] {

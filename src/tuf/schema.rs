@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU64};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::DateTime, tz::Offset};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
@@ -181,8 +181,12 @@ pub struct SuccinctRoles {
 /// that every client sees the same moment or none.
 fn date<'de, D: Deserializer<'de>>(reader: D) -> Result<Timestamp, D::Error> {
     let written = String::deserialize(reader)?;
-    match written.parse::<Timestamp>() {
-        Ok(date) if date.subsec_nanosecond() == 0 && date.to_string() == written => Ok(date),
+    let civil = written.strip_suffix('Z').and_then(|date| date.parse::<DateTime>().ok());
+    match civil {
+        Some(date) if date.subsec_nanosecond() == 0 && format!("{date}Z") == written => {
+            // The last day of the year 9999, which some take for `never`, is beyond what a time stamp holds.
+            Ok(Offset::UTC.to_timestamp(date).unwrap_or(Timestamp::MAX))
+        }
         _ => Err(D::Error::custom(
             "a date that is not of the form `YYYY-MM-DDTHH:MM:SSZ`",
         )),
@@ -204,6 +208,7 @@ mod tests {
             serde_json::from_value::<Listing>(listing).map(|listing| listing.expires)
         };
         assert_eq!(read("2100-01-01T00:00:00Z").unwrap().as_second(), 4_102_444_800);
+        assert!(read("9999-12-31T23:59:59Z").is_ok());
         for bad in [
             "2100-01-01T00:00:00.5Z",
             "2100-01-01T00:00:00.000Z",

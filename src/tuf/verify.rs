@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tough::schema::{RoleType, key::Key};
 
@@ -88,7 +88,10 @@ impl Keys {
             return Err(VerifyError::Keys("a threshold of 0 would let anybody sign".to_owned()));
         };
         if let Some(twice) = repeated(keyids) {
-            return Err(VerifyError::Keys(format!("the key id `{twice}` stands twice")));
+            return Err(VerifyError::Keys(format!(
+                "the key id `{}` stands twice",
+                json::shown(twice)
+            )));
         }
         let usable = |id: &String| Some((id.clone(), listed.get(id)?.usable()?.clone()));
         Ok(Self {
@@ -112,11 +115,21 @@ pub struct Unverified {
 }
 
 /// A line of `signatures`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 struct Signature {
     keyid: String,
     /// Hex.
     sig: String,
+}
+
+impl Signature {
+    fn read(line: &Value) -> Option<Self> {
+        let text = |field| Some(line.get(field)?.as_str()?.to_owned());
+        Some(Self {
+            keyid: text("keyid")?,
+            sig: text("sig")?,
+        })
+    }
 }
 
 impl Unverified {
@@ -125,20 +138,24 @@ impl Unverified {
     /// # Errors
     /// Not an envelope in strict JSON, or one key id in several signatures, which TUF spec 4.2.1 forbids.
     pub fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
-        #[derive(Deserialize)]
-        struct Envelope {
-            signed: Value,
-            signatures: Vec<Signature>,
-        }
-        let malformed = |detail: String| VerifyError::Malformed {
+        let malformed = |detail: &str| VerifyError::Malformed {
             expected: "signed".to_owned(),
-            detail,
+            detail: detail.to_owned(),
         };
-        let value = json::parse(bytes).map_err(|error| malformed(error.to_string()))?;
-        let Envelope { signed, signatures } =
-            serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+        let mut value = json::parse(bytes).map_err(|error| malformed(&error.to_string()))?;
+        // By hand: serde also reads a struct from an array.
+        let mut field = |name| value.get_mut(name).map(Value::take);
+        let (Some(signed @ Value::Object(_)), Some(Value::Array(lines))) = (field("signed"), field("signatures"))
+        else {
+            return Err(malformed("it has no object `signed` or no list `signatures`"));
+        };
+        let signatures: Option<Vec<_>> = lines.iter().map(Signature::read).collect();
+        let signatures = signatures.ok_or_else(|| malformed("a signature lacks `keyid` or `sig`"))?;
         if let Some(twice) = repeated(signatures.iter().map(|line| &line.keyid)) {
-            return Err(VerifyError::Unjudged(format!("the key id `{twice}` signs twice")));
+            return Err(VerifyError::Unjudged(format!(
+                "the key id `{}` signs twice",
+                json::shown(twice)
+            )));
         }
         Ok(Self { signed, signatures })
     }

@@ -315,6 +315,13 @@ pub fn faults() -> Vec<Fault> {
                 copy.table.insert("/a/one.txt".to_owned(), Reply::of("two"));
             },
         ),
+        fault("a target is redirected", Redirected, "target a/one.txt", |copy| {
+            copy.table.insert("/elsewhere".to_owned(), Reply::of("one"));
+            for name in names_of("a/one.txt", b"one") {
+                copy.table
+                    .insert(name, Reply::status(302).header("Location", "/elsewhere"));
+            }
+        }),
         fault(
             "a target is longer than listed",
             TargetLength,
@@ -395,6 +402,9 @@ pub fn faults() -> Vec<Fault> {
             copy.next_root(|_| {});
             let first = copy.bytes("1.root.json");
             copy.put("root.json", first);
+        }),
+        fault("the alias is another root", RootDiffers, "root.json", |copy| {
+            copy.edit("root.json", |root| root["expires"] = "2041-01-01T00:00:00Z".into());
         }),
         fault("another root of the same version", RootDiffers, "1.root.json", |copy| {
             copy.edit("1.root.json", |root| root["expires"] = "2041-01-01T00:00:00Z".into());
@@ -716,6 +726,28 @@ pub fn faults() -> Vec<Fault> {
             let bin = copy.full_bin().0;
             edit_role(copy, &bin, |signed| signed["version"] = "1".into());
         }),
+        fault("a web page in place of a bin", JsonInvalid, ".bins4-", |copy| {
+            copy.put(&copy.file(&copy.full_bin().0), "\n<!DOCTYPE html>");
+        }),
+        fault("a negative length", MetadataField, "timestamp.json", |copy| {
+            edit_role(copy, "timestamp", |signed| {
+                signed["meta"]["snapshot.json"]["length"] = (-1).into()
+            });
+        }),
+        fault("hashes nobody can check", MetadataField, "timestamp.json", |copy| {
+            edit_role(copy, "timestamp", |signed| {
+                signed["meta"]["snapshot.json"]["hashes"] = json!({"md5": "00"});
+            });
+        }),
+        fault(
+            "a specification version that is a word",
+            MetadataType,
+            ".bins4-",
+            |copy| {
+                let bin = copy.full_bin().0;
+                edit_role(copy, &bin, |signed| signed["spec_version"] = "one".into());
+            },
+        ),
         fault("the snapshot in place of a bin", MetadataType, ".bins4-", |copy| {
             let bin = copy.full_bin().0;
             edit_role(copy, &bin, |signed| signed["_type"] = "snapshot".into());

@@ -229,11 +229,23 @@ async fn a_row_taken_away_by_hand_is_found() {
             number += 1;
         }
     }
-    // Of the publications, the newest counts.
-    let newest = "DELETE FROM publication WHERE number = (SELECT max(number) FROM publication)";
-    world.hand().execute_batch(newest).unwrap();
-    assert_eq!(world.pass().await.exit_code(), 65);
-    world.restore(&copy, &world.config.ledger);
+    // Publications are numbered without gaps, up to what the counter remembers.
+    let all = cells(&world, "publication").into_iter().map(|(_, key, _)| key);
+    let mut all: Vec<_> = all.collect();
+    all.dedup();
+    assert!(all.len() > 2, "{all:?}");
+    for key in &all {
+        let gone = "DELETE FROM publication WHERE number = ?";
+        assert_eq!(world.hand().execute(gone, [key]).unwrap(), 1);
+        let report = world.pass().await;
+        assert_eq!(report.exit_code(), 65, "{key:?}: {report}");
+        let lines = told(&report);
+        assert!(
+            lines.iter().any(|line| line.contains("ledger.db: publication")),
+            "{lines:?}"
+        );
+        world.restore(&copy, &world.config.ledger);
+    }
     // The end of the chain together with the counter that remembers it: found as long as a publication was in it.
     let tail = "DELETE FROM audit WHERE number > (SELECT max(number) - 2 FROM audit);
                 UPDATE sqlite_sequence SET seq = seq - 2 WHERE name = 'audit';";
@@ -244,6 +256,45 @@ async fn a_row_taken_away_by_hand_is_found() {
         "{report}"
     );
     println!("{number} rows taken away were found");
+}
+
+/// Exit code and text of an audit after this was done to the files, which are put back.
+async fn said_after(world: &World, damage: impl FnOnce(&World)) -> (u8, String) {
+    let copy = world.copy();
+    damage(world);
+    let report = world.audit().await;
+    world.restore(&copy, &world.config.ledger);
+    fs::create_dir_all(&world.config.depot).unwrap();
+    world.restore(&copy, &world.config.depot);
+    (report.exit_code(), report.to_string())
+}
+
+#[tokio::test]
+async fn the_hint_fits_what_was_found() {
+    let world = World::furnished().await;
+    let (code, said) = said_after(&world, |world| {
+        let mut bytes = fs::read(world.file("timestamp.json")).unwrap();
+        bytes[40] ^= 1;
+        fs::write(world.file("timestamp.json"), bytes).unwrap();
+    })
+    .await;
+    assert!(code == 65 && said.contains("put the newest one back"), "{said}");
+    assert!(!said.contains("a listed file never changes"), "{said}");
+
+    let (code, said) = said_after(&world, |world| {
+        assert_eq!(world.hand().execute("DELETE FROM lease", []).unwrap(), 1);
+    })
+    .await;
+    assert!(
+        code == 65 && said.contains("restore the ledger from a backup"),
+        "{said}"
+    );
+    assert!(!said.contains("clock"), "{said}");
+
+    let (code, said) = said_after(&world, |world| fs::remove_dir_all(&world.config.depot).unwrap()).await;
+    assert!(code == 65 && said.contains("restore the depot from a backup"), "{said}");
+    assert!(!said.contains("as the gate's user"), "{said}");
+    assert_eq!(told(&world.audit().await), [""; 0]);
 }
 
 #[tokio::test]

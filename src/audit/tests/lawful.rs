@@ -23,11 +23,11 @@ async fn a_gate_that_was_stopped_is_clean() {
     let checked = &report.checked;
     println!("{report}");
     assert_eq!(checked.files, world.names().await.len() as u64);
-    assert_eq!((checked.targets, checked.roles), (7, 6));
+    assert_eq!((checked.targets, checked.withdrawn, checked.roles), (5, 2, 6));
     // Six records, then the first publication; a deletion, a retraction, a replacement; the last record; publications.
     assert_eq!(checked.audit_lines, 6 + 3 + 1 + 3);
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["checked"]["targets"], 7);
+    assert_eq!(json["checked"]["targets"], 5);
     assert_eq!(json["findings"][0]["severity"], "note");
 }
 
@@ -70,7 +70,7 @@ async fn other_layouts_are_clean() {
         settle(&mut signer).await;
         let report = world.audit().await;
         assert_eq!(told(&report), [""; 0], "{tuf}");
-        assert_eq!(report.checked.targets, 3);
+        assert_eq!((report.checked.targets, report.checked.withdrawn), (2, 1));
     }
 }
 
@@ -172,13 +172,13 @@ async fn time_that_passed_is_told() {
         codes
     };
     let always = (Severity::Note, Code::Unencrypted);
-    assert_eq!(codes(0).await, [(Severity::Note, Code::Drift), always]);
+    assert_eq!(codes(0).await, [(Severity::Warning, Code::Drift), always]);
     let pending = (Severity::Warning, Code::Pending);
-    assert_eq!(codes(1).await, [(Severity::Note, Code::Drift), pending, always]);
+    assert_eq!(codes(1).await, [(Severity::Warning, Code::Drift), pending, always]);
     let expiry = (Severity::Warning, Code::Expiry);
     assert_eq!(
         codes(20).await,
-        [(Severity::Note, Code::Drift), pending, expiry, always]
+        [(Severity::Warning, Code::Drift), pending, expiry, always]
     );
     assert_eq!(codes(24 * 30).await.last(), Some(&always));
     // A clock that stands before everything it signed.

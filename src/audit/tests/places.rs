@@ -66,7 +66,13 @@ async fn keys_that_root_does_not_list_are_told() {
     fs::write(ours, "no key").unwrap();
     assert_eq!(world.audit().await.exit_code(), 1);
     fs::remove_file(ours).unwrap();
-    assert_eq!(world.audit().await.exit_code(), 1);
+    let report = world.audit().await;
+    assert_eq!(report.exit_code(), 65, "{report}");
+    let said = report.to_string();
+    assert!(
+        said.contains("error[key]") && said.contains("restore it from a backup"),
+        "{said}"
+    );
     fs::write(ours, kept).unwrap();
     mode(ours, 0o600);
     assert_eq!(told(&world.audit().await), [""; 0]);

@@ -7,8 +7,10 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 
-use super::plain;
-use crate::client::{Attack, ClientError, FetchError};
+use crate::{
+    client::{Attack, ClientError, FetchError},
+    terminal::printable,
+};
 
 /// What the command line lacks, or why a download failed.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +143,7 @@ impl GetError {
             Self::OtherRoot { root, .. } => format!(
                 "`{}` may be another repository's root: get this one's from a source you trust; if it is the right one, \
                  try another network, then tell the repository's operators",
-                plain(&root.display().to_string())
+                printable(&root.display().to_string())
             ),
             Self::SamePlace(..) => "download them into two folders".to_owned(),
             Self::Client(error) => return hint(error),
@@ -201,7 +203,7 @@ fn hint(error: &ClientError) -> Option<String> {
 /// A target path without its escapes, where it has any.
 fn decoded(path: &str) -> Option<String> {
     let decoded = percent_decode_str(path).decode_utf8().ok()?;
-    (decoded != path).then(|| plain(&decoded))
+    (decoded != path).then(|| printable(&decoded))
 }
 
 fn fetch_hint(error: &FetchError) -> Option<&'static str> {

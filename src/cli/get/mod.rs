@@ -16,7 +16,6 @@ use std::{
 use clap::{Args, ValueEnum};
 
 pub use self::error::GetError;
-pub(super) use self::report::plain;
 use self::{
     plan::{Job, Output},
     report::Report,

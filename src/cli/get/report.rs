@@ -16,7 +16,10 @@ use super::{
     GetArgs, GetError,
     plan::{Job, Output},
 };
-use crate::client::{Downloaded, Notice};
+use crate::{
+    client::{Downloaded, Notice},
+    terminal::{printable, printable_json},
+};
 
 /// How often a download that no bar shows says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -49,8 +52,8 @@ impl Report {
     /// A target is asked for.
     pub(super) fn begins(&self, job: &Job) {
         let name = match self.count {
-            1 => plain(&job.target),
-            count => format!("[{}/{count}] {}", job.number, plain(&job.target)),
+            1 => printable(&job.target),
+            count => format!("[{}/{count}] {}", job.number, printable(&job.target)),
         };
         if let Some(bar) = &self.bar {
             bar.reset();
@@ -86,7 +89,7 @@ impl Report {
         if self.quiet {
             return;
         }
-        let line = format!("note: {}", plain(&notice.to_string()));
+        let line = format!("note: {}", printable(&notice.to_string()));
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
@@ -117,8 +120,8 @@ impl Report {
         if self.count > 1 {
             let (target, said) = (format!("`{}`", job.target), error.to_string());
             match said.contains(&target) {
-                true => eprintln!("error: {}", plain(&said)),
-                false => eprintln!("error: {}: {}", plain(&target), plain(&said)),
+                true => eprintln!("error: {}", printable(&said)),
+                false => eprintln!("error: {}: {}", printable(&target), printable(&said)),
             }
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
@@ -136,12 +139,13 @@ impl Report {
             "target": job.target, "error": error.to_string(),
             "attack": error.attack().map(|attack| attack.to_string()), "hint": error.hint(),
         });
+        let line = printable_json(&line.to_string());
         match job.output {
             Output::Standard => {
                 eprintln!("{line}");
                 Ok(())
             }
-            _ => print(&line.to_string()),
+            _ => print(&line),
         }
     }
 
@@ -165,11 +169,11 @@ fn bar() -> ProgressBar {
 
 fn json_line(done: &Downloaded, snapshot: u64) -> String {
     let Downloaded { target, path, present } = done;
-    json!({
+    let line = json!({
         "target": target.path, "output": path.display().to_string(), "length": target.length, "sha256": target.hashes.sha256(),
         "role": target.role, "snapshot": snapshot, "present": present,
-    })
-    .to_string()
+    });
+    printable_json(&line.to_string())
 }
 
 fn text_line(done: &Downloaded, job: &Job, snapshot: u64) -> String {
@@ -177,7 +181,7 @@ fn text_line(done: &Downloaded, job: &Job, snapshot: u64) -> String {
     let what = if *present { "already there" } else { "verified" };
     let path = match job.output {
         Output::Standard => "standard output".to_owned(),
-        _ => plain(&path.display().to_string()),
+        _ => printable(&path.display().to_string()),
     };
     let (length, hashes) = (target.length, target.hashes);
     format!("{path} {what}: {length} bytes, {hashes}, snapshot {snapshot}")
@@ -185,12 +189,6 @@ fn text_line(done: &Downloaded, job: &Job, snapshot: u64) -> String {
 
 fn print(line: &str) -> Result<(), GetError> {
     writeln!(io::stdout(), "{line}").map_err(GetError::Print)
-}
-
-/// One line that a terminal shows as it is: names come from others, and may hold what moves its cursor.
-pub(in crate::cli) fn plain(text: &str) -> String {
-    let shown = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -226,10 +224,5 @@ mod tests {
             (&json["output"], &json["snapshot"], &json["present"]),
             (&json!("b"), &json!(7), &json!(false))
         );
-    }
-
-    #[test]
-    fn names_cannot_write_to_the_terminal() {
-        assert_eq!(plain("a\n\u{1b}[2Jé\u{9b}"), "a\u{fffd}\u{fffd}[2Jé\u{fffd}");
     }
 }

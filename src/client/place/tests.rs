@@ -6,8 +6,9 @@ use std::{fs, os::unix::fs::symlink};
 use super::*;
 
 fn put(place: &Place, bytes: &str) {
-    fs::write(place.path().parent().unwrap().join("part"), bytes).unwrap();
-    place.take("part").unwrap();
+    let part = place.path().parent().unwrap().join("part");
+    fs::write(&part, bytes).unwrap();
+    place.take("part", &File::open(part).unwrap()).unwrap();
 }
 
 fn refused(place: Result<Place, ClientError>) -> String {
@@ -45,6 +46,33 @@ fn folders_are_made_and_links_in_them_are_not_followed() {
 }
 
 #[test]
+fn a_part_is_nobody_elses_until_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::of(&dir.path().join("x")).unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().mode() & 0o777;
+    let part = place.beside("part").unwrap().unwrap();
+    assert_eq!(mode("part"), 0o600);
+    place.take("part", &part).unwrap();
+    fs::write(dir.path().join("plain"), "").unwrap();
+    assert_eq!(mode("x"), mode("plain"), "as any new file of the user's");
+    // What others may write, or hold open already, is no beginning of ours.
+    let left = File::create(dir.path().join("left")).unwrap();
+    left.set_permissions(Permissions::from_mode(0o666)).unwrap();
+    assert!(place.beside("left").unwrap().is_none());
+    let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    assert!(place.beside("socket").unwrap().is_none());
+}
+
+#[test]
+fn no_target_is_called_as_another_ones_beginning() {
+    for bad in [".tufgate-ab.part", "a/.tufgate-0.tmp", ".tufgate-.part/x"] {
+        assert_eq!(relative(bad), Err(OURS), "{bad}");
+    }
+    assert!(relative("a/.tufgate-notes").is_ok() && relative("x.part").is_ok());
+    assert!(refused(Place::of(Path::new(".tufgate-ab.part"))).contains(OURS));
+}
+
+#[test]
 fn the_folder_that_was_checked_is_the_folder_that_is_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
@@ -52,8 +80,8 @@ fn the_folder_that_was_checked_is_the_folder_that_is_written_to() {
     let place = Place::below(&inside, Path::new("a/b")).unwrap();
     fs::rename(inside.join("a"), inside.join("was")).unwrap();
     symlink(&outside, inside.join("a")).unwrap();
-    drop(place.beside("part").unwrap().unwrap());
-    place.take("part").unwrap();
+    let part = place.beside("part").unwrap().unwrap();
+    place.take("part", &part).unwrap();
     assert!(inside.join("was/b").exists());
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }

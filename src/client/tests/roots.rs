@@ -42,6 +42,36 @@ async fn the_chain_of_roots_needs_both_thresholds_and_every_link() {
 }
 
 #[tokio::test]
+async fn a_root_the_caller_gives_takes_the_place_of_another_repositorys() {
+    let repo = Repo::new().await;
+    let mut wrong = repo.root.clone();
+    wrong["keys"] = keys(&[&key(12)]);
+    for name in ["root", "timestamp", "snapshot", "targets"] {
+        wrong["roles"][name] = role(&[&key(12)], 1);
+    }
+    let file = repo.folder.path().join("wrong-root.json");
+    fs::write(&file, sign(&wrong, &[&key(12)])).unwrap();
+    let with = |trust| {
+        let mut options = repo.options();
+        options.trust = trust;
+        Client::open(options).unwrap()
+    };
+    attack(with(Trust::RootFile(file)).refresh().await);
+    repo.refresh().await.unwrap();
+    assert_eq!(repo.stored("root.json"), fs::read(repo.root_file()).ok());
+    with(Trust::Stored).refresh().await.unwrap();
+    // The same root again, in other bytes, is no other one: what was seen since stays seen.
+    let respelled = repo.folder.path().join("respelled.json");
+    let pretty: serde_json::Value = serde_json::from_slice(&fs::read(repo.root_file()).unwrap()).unwrap();
+    fs::write(&respelled, serde_json::to_vec_pretty(&pretty).unwrap()).unwrap();
+    let before = repo.stored("snapshot.json");
+    repo.site.remove("/metadata/timestamp.json");
+    with(Trust::RootFile(respelled)).refresh().await.unwrap_err();
+    assert_eq!(repo.stored("snapshot.json"), before);
+    assert!(before.is_some());
+}
+
+#[tokio::test]
 async fn a_root_of_another_version_than_its_name_is_refused() {
     let mut repo = Repo::new().await;
     repo.next_root(root_of(&[ROOT], TIMESTAMP, SNAPSHOT, TARGETS), &[ROOT]);

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Publications kept.
-const KEPT: i64 = 1000;
+pub(super) const KEPT: i64 = 1000;
 
 /// See [`Ledger::apply`](crate::ledger::Ledger::apply).
 pub(super) fn apply(conn: &Connection, fence: Fence, batch: &Batch) -> Result<Vec<u64>, Fault> {

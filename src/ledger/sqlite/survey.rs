@@ -11,7 +11,7 @@ use crate::ledger::{
 use super::{
     audit,
     fault::Fault,
-    read,
+    publish, read,
     row::{self, Stored},
     schema,
     stored::Numbered,
@@ -31,6 +31,7 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
     let newest = row::next(conn, "publication").map_or(0, |next| next.saturating_sub(1));
     numbers.published = table(conn, out, "ORDER BY number DESC", |last: Numbered| {
         numbers.publications = numbers.publications.max(last.number);
+        numbers.kept.push(last.number);
         numbers.covered = numbers.covered.max(last.publication.upto);
         (last.number == newest).then_some(Row::Publication(last.publication))
     })?;
@@ -69,6 +70,8 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
 #[derive(Default)]
 struct Numbers {
     publications: u64,
+    /// Every publication that stands there, newest first.
+    kept: Vec<u64>,
     observations: u64,
     reservations: u64,
     intents: u64,
@@ -150,6 +153,21 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
         let detail = format!(
             "the newest is number {}, but number {last} was recorded",
             numbers.publications
+        );
+        complain("publication", detail)?;
+    }
+    // Each one's number follows the one before, and the signer drops none but those beyond the last so many.
+    let first = last.saturating_sub(publish::KEPT.unsigned_abs()) + 1;
+    let due = (first..=numbers.publications).rev();
+    if numbers.published
+        && let Some(gone) = due
+            .clone()
+            .find(|number| numbers.kept.binary_search_by(|kept| number.cmp(kept)).is_err())
+    {
+        let detail = format!(
+            "number {gone} is gone: {} of {} are there",
+            numbers.kept.len(),
+            due.count()
         );
         complain("publication", detail)?;
     }

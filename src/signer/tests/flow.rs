@@ -203,10 +203,30 @@ async fn older_copies_are_not_signed_on() {
     assert!(matches!(error, SignerError::Restored { .. }), "{error}");
     assert_eq!(error.exit_code(), 65);
     assert!(
-        error
-            .to_string()
-            .contains("tufgate recover --from-public URL | --at-least N")
+        error.to_string().contains("the ledger does not know the depot"),
+        "{error}"
     );
+    let looked = lost.signer("a").look().await.unwrap_err();
+    assert_eq!(looked.to_string(), error.to_string());
+    assert!(lost.ledger.roles().await.unwrap().is_empty(), "to look is not to write");
+}
+
+#[tokio::test]
+async fn a_lost_depot_is_told_from_one_that_was_never_there() {
+    let world = World::new().await;
+    world.settle(&mut world.signer("a")).await;
+    let lost = World {
+        depot: Arc::new(Default::default()),
+        ..world
+    };
+    let error = lost.signer("a").look().await.unwrap_err();
+    assert_eq!(error.exit_code(), 65, "{error}");
+    assert!(error.to_string().contains("gone from the depot"), "{error}");
+    let new = World {
+        ledger: Arc::new(Default::default()),
+        ..lost
+    };
+    assert!(matches!(new.signer("a").look().await, Err(SignerError::NoRoot)));
 }
 
 #[tokio::test]
