@@ -6,6 +6,8 @@ use std::fmt;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::Value;
 
+use crate::terminal::printable;
+
 /// The most bytes of a problem.
 pub(super) const MOST: u64 = 16 << 10;
 /// The most characters of it that are shown.
@@ -39,8 +41,8 @@ impl Problem {
         let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let kind = text("type").and_then(|kind| kind.strip_prefix(OURS));
         Some(Self {
-            kind: kind.map(printable),
-            text: text("detail").or(text("title")).map(printable).unwrap_or_default(),
+            kind: kind.map(beginning),
+            text: text("detail").or(text("title")).map(beginning).unwrap_or_default(),
         })
     }
 
@@ -64,18 +66,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A beginning of a text without what a terminal would obey: control characters and marks of direction.
-fn printable(text: &str) -> String {
-    let harmless = |letter: char| match letter {
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        letter if letter.is_control() => '\u{fffd}',
-        letter => letter,
-    };
-    let mut shown: String = text.chars().take(SHOWN).map(harmless).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
+/// A beginning of a text, harmless to a terminal.
+fn beginning(text: &str) -> String {
+    let some: String = text.chars().take(SHOWN + 1).collect();
+    let some = printable(&some);
+    match some.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &some[..end]),
+        None => some,
     }
-    shown
 }
 
 #[cfg(test)]
@@ -110,8 +108,8 @@ mod tests {
             let problem = Problem::parse(body.as_bytes()).unwrap();
             for text in [problem.kind.unwrap(), problem.text] {
                 prop_assert!(text.chars().count() <= SHOWN + 1);
-                let moves = text.contains(|letter: char| letter.is_control() || letter == '\u{202e}');
-                prop_assert!(!moves);
+                let obeyed = |letter: char| letter.is_control() || letter == '\u{202e}';
+                prop_assert!(!text.contains(obeyed));
             }
         }
     }
