@@ -165,7 +165,7 @@ fn ten_thousand_delegations_are_not_walked() {
     repository.publish();
     let ended = repository.get("third");
     assert_eq!(ended.code, Some(1), "{}", ended.said);
-    assert!(ended.said.contains("lists it"), "{}", ended.said);
+    assert!(ended.said.contains("is not in this repository"), "{}", ended.said);
     let asked = repository.origin.requests().into_iter();
     assert_eq!(asked.filter(|seen| seen.target.contains("team-")).count(), 32);
     // What `targets` lists itself is found all the same.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -297,10 +297,16 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
     assert_eq!(&fs::read(site.at("big.bin")).unwrap(), whole);
     assert_eq!(site.answers("/d/big.bin", 2).last().unwrap(), "206 700000");
     fs::remove_file(site.at("big.bin")).unwrap();
-    fs::write(&part, &whole[..SOME]).unwrap();
+    leave(&part, &whole[..SOME]);
     let (_, err) = succeeds(site.here().arg("d/big.bin"));
     assert!(err.contains("goes on after 300000 bytes"), "{err}");
     assert_eq!(&fs::read(site.at("big.bin")).unwrap(), whole);
+}
+
+/// A part as an interrupted run leaves it: nobody else's.
+fn leave(part: &Path, bytes: &[u8]) {
+    fs::write(part, bytes).unwrap();
+    fs::set_permissions(part, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]
@@ -309,7 +315,7 @@ fn what_cannot_be_continued_starts_over_once() {
     let whole = site.files["d/big.bin"].clone();
     let (part, out) = (site.part("d/big.bin"), site.at("big.bin"));
     // A beginning that is not its beginning: dropped, and everything fetched.
-    fs::write(&part, vec![b'x'; SOME]).unwrap();
+    leave(&part, &[b'x'; SOME]);
     let (_, err) = succeeds(site.from(&[&site.nginx.url()]).arg("d/big.bin"));
     assert!(
         err.contains("starts over: what was there of it is not its beginning"),
@@ -328,7 +334,7 @@ fn what_cannot_be_continued_starts_over_once() {
         (Behaviour::Status(416), 2),
     ] {
         fs::remove_file(&out).ok();
-        fs::write(&part, &whole[..SOME]).unwrap();
+        leave(&part, &whole[..SOME]);
         origin.script("/d/big.bin", behaviour.clone());
         let before = origin.count("/d/big.bin");
         fails(site.from(&[&origin.url()]).arg("d/big.bin"), 1, &["starts over"]);
@@ -339,7 +345,7 @@ fn what_cannot_be_continued_starts_over_once() {
         assert!(!out.exists(), "{behaviour:?}");
     }
     // A server that knows no ranges: the one answer serves.
-    fs::write(&part, &whole[..SOME]).unwrap();
+    leave(&part, &whole[..SOME]);
     origin.script("/d/big.bin", Behaviour::Serve(Framing::Chunked));
     let before = origin.count("/d/big.bin");
     succeeds(site.from(&[&origin.url()]).arg("d/big.bin"));

@@ -3,14 +3,17 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use unicode_normalization::is_nfc;
 
 use super::{Code, Place, finding::Findings};
 use crate::{
     digest::Digest,
-    tuf::canonical::{self, before_for_all},
+    tuf::{
+        canonical::{self, before_for_all},
+        json::max_objects,
+    },
 };
 
 /// The largest integer that a client in JavaScript holds exactly.
@@ -51,9 +54,12 @@ pub struct Header {
 impl Document {
     /// Reads a file; `None` when there is no envelope to go on with.
     pub fn read(bytes: &[u8], place: &Place, findings: &mut Findings) -> Option<Self> {
-        let mut oddities = Vec::new();
+        let mut notes = Notes {
+            oddities: Vec::new(),
+            objects: max_objects(bytes.len()),
+        };
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = Lenient(&mut oddities).deserialize(&mut reader);
+        let value = Lenient(&mut notes).deserialize(&mut reader);
         let value = value.and_then(|value| reader.end().map(|()| value));
         let mut envelope = match value {
             Ok(Value::Object(envelope)) => envelope,
@@ -70,7 +76,7 @@ impl Document {
                 return None;
             }
         };
-        for (code, message) in oddities.into_iter().take(TOLD) {
+        for (code, message) in notes.oddities {
             match code {
                 Code::JsonDuplicateKey | Code::JsonFloat => findings.error(code, place, message),
                 _ => findings.warning(code, place, message),
@@ -187,24 +193,37 @@ fn signature(line: &Value, place: &Place, findings: &mut Findings) -> Option<(St
 }
 
 /// Builds a [`Value`] and notes what strict readers refuse or clients read differently.
-struct Lenient<'a>(&'a mut Vec<(Code, String)>);
+struct Lenient<'a>(&'a mut Notes);
+
+/// What a reader has seen, and how many objects it may still see.
+struct Notes {
+    /// At most [`TOLD`].
+    oddities: Vec<(Code, String)>,
+    objects: usize,
+}
 
 impl Lenient<'_> {
+    fn odd(&mut self, code: Code, message: String) {
+        if self.0.oddities.len() < TOLD {
+            self.0.oddities.push((code, message));
+        }
+    }
+
     fn text(&mut self, text: &str) {
         if !is_nfc(text) {
             let message = format!("`{text}` is not NFC: tough verifies another text than was signed");
-            self.0.push((Code::TextNotNfc, message));
+            self.odd(Code::TextNotNfc, message);
         }
         if text.chars().any(|c| c.is_control() && c != '\n') {
             let message = format!("`{}` holds a control character", text.escape_debug());
-            self.0.push((Code::TextControl, message));
+            self.odd(Code::TextControl, message);
         }
     }
 
     fn number(&mut self, magnitude: u64) {
         if magnitude > MAX_SAFE {
             let message = format!("{magnitude} is more than clients in JavaScript hold");
-            self.0.push((Code::JsonBigNumber, message));
+            self.odd(Code::JsonBigNumber, message);
         }
     }
 }
@@ -242,11 +261,11 @@ impl<'de> Visitor<'de> for Lenient<'_> {
         Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        self.0.push((
+    fn visit_f64<E>(mut self, value: f64) -> Result<Value, E> {
+        self.odd(
             Code::JsonFloat,
             format!("{value} is no integer, so nothing can sign it"),
-        ));
+        );
         Ok(value.into())
     }
 
@@ -264,13 +283,17 @@ impl<'de> Visitor<'de> for Lenient<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Value, A::Error> {
+        match self.0.objects.checked_sub(1) {
+            Some(left) => self.0.objects = left,
+            None => return Err(A::Error::custom("more objects than metadata of its length has")),
+        }
         let mut map = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
             self.text(&key);
             let value = fields.next_value_seed(Lenient(self.0))?;
             if map.contains_key(&key) {
                 let message = format!("an object holds the key `{key}` twice: readers differ in which one they keep");
-                self.0.push((Code::JsonDuplicateKey, message));
+                self.odd(Code::JsonDuplicateKey, message);
             }
             map.insert(key, value);
         }
@@ -283,7 +306,7 @@ impl<'de> Visitor<'de> for Lenient<'_> {
                     "clients sort `{}` and `{}` differently, and so verify another text than was signed",
                     pair[0], pair[1]
                 );
-                self.0.push((Code::KeyOrder, message));
+                self.odd(Code::KeyOrder, message);
             }
         }
         Ok(Value::Object(map))

@@ -151,6 +151,7 @@ pub fn unused<'a>(ring: &Ring, used: impl IntoIterator<Item = &'a Signers>, plac
 impl Signers {
     /// Judges every signature of a file; `true` when there are enough good ones. `by` names who asks for them.
     pub fn check(&self, document: &Document, by: &str, place: &Place, findings: &mut Findings) -> bool {
+        let listed: BTreeSet<_> = self.keyids.iter().collect();
         let mut seen = BTreeSet::new();
         let mut good = BTreeSet::new();
         for (id, signature) in &document.signatures {
@@ -159,7 +160,7 @@ impl Signers {
                 findings.error(Code::SignatureDuplicate, place, message);
                 continue;
             }
-            let key = self.keyids.contains(id).then(|| self.ring.get(id)).flatten();
+            let key = listed.contains(id).then(|| self.ring.get(id)).flatten();
             let Some(key) = key else {
                 let message = format!("`{id}` signs it, which {by} does not list for it");
                 findings.note(Code::SignatureUnknownKey, place, message);

@@ -3,6 +3,8 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -38,6 +40,12 @@ fn part_of(repo: &Repo, path: &str) -> PathBuf {
         .join(partial::name(&Digest::of(&repo.files[path]).into()))
 }
 
+/// A part as an earlier run leaves it.
+fn leave(part: &Path, bytes: &[u8]) {
+    fs::write(part, bytes).unwrap();
+    fs::set_permissions(part, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[tokio::test]
 async fn a_wrong_beginning_is_dropped_and_everything_fetched_once() {
     let repo = Repo::new().await;
@@ -46,7 +54,7 @@ async fn a_wrong_beginning_is_dropped_and_everything_fetched_once() {
     // As long as the target, longer, and shorter: this server then sends everything.
     for wrong in [vec![b'x'; whole.len()], vec![b'x'; whole.len() + 9], vec![b'x'; 3]] {
         let _ = fs::remove_file(repo.output());
-        fs::write(&part, wrong).unwrap();
+        leave(&part, &wrong);
         repo.site.asked();
         repo.download(path).await.unwrap();
         assert_eq!(fs::read(repo.output()).unwrap(), whole);
@@ -61,7 +69,7 @@ async fn a_wrong_beginning_is_dropped_and_everything_fetched_once() {
 #[tokio::test]
 async fn what_lies_there_whole_is_not_fetched() {
     let repo = Repo::new().await;
-    fs::write(part_of(&repo, "top.txt"), &repo.files["top.txt"]).unwrap();
+    leave(&part_of(&repo, "top.txt"), &repo.files["top.txt"]);
     repo.download("top.txt").await.unwrap();
     assert_eq!(fs::read(repo.output()).unwrap(), repo.files["top.txt"]);
     assert!(!repo.site.asked().iter().any(|asked| asked.ends_with("top.txt")));

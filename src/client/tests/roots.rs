@@ -42,7 +42,7 @@ async fn the_chain_of_roots_needs_both_thresholds_and_every_link() {
 }
 
 #[tokio::test]
-async fn a_root_the_caller_gives_takes_the_place_of_another_repositorys() {
+async fn a_root_the_caller_gives_takes_the_place_of_one_of_elsewhere() {
     let repo = Repo::new().await;
     let mut wrong = repo.root.clone();
     wrong["keys"] = keys(&[&key(12)]);
