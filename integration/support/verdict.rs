@@ -159,6 +159,7 @@ fn verdict(error: &str) -> String {
         .map(|(_, rest)| rest.trim_start_matches('n').trim_start());
     match looks.and_then(|rest| rest.split_once(" attack")) {
         Some((attack, _)) => attack.to_owned(),
+        None if error.contains("is no root metadata") => "no root".to_owned(),
         None if error.ends_with("is not in this repository") => "not found".to_owned(),
         None => "unavailable".to_owned(),
     }
