@@ -1,10 +1,12 @@
 //! The gate under test: the real binary in a folder of its own, started as an operator starts it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -81,9 +83,16 @@ pub fn binary() -> PathBuf {
     given.or(built.map(PathBuf::from)).expect("no binary to test")
 }
 
-/// A loopback address nobody listens on at this moment.
+/// A loopback address nobody listens on at this moment, another one each time.
 pub fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    // The system may give a port again as soon as it is free.
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(addr) {
+            return addr;
+        }
+    }
 }
 
 /// Runs the binary to its end.
