@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::gate::free_addr;
 
 const TEMPLATE: &str = include_str!("nginx.conf.in");
 
@@ -38,7 +40,7 @@ impl Nginx {
         fs::create_dir(dir.path().join("www")).expect("the folder for artifacts");
         // Another process may take the port between its choice and nginx's bind, so a start is tried again.
         for _ in 0..5 {
-            let address = free_address();
+            let address = free_addr();
             if let Ok(child) = spawn(dir.path(), address, server) {
                 return Nginx {
                     child: Some(child),
@@ -102,12 +104,6 @@ impl Drop for Nginx {
             let _ = end(&mut child);
         }
     }
-}
-
-/// A loopback address nobody listened on a moment ago.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address")
 }
 
 /// Writes the configuration and starts nginx; an error if it ended before it accepted a connection.

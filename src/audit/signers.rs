@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::tuf::{
+    layout::bin_name,
     schema::Delegations,
     verify::{Keys, Unverified},
 };
@@ -99,13 +100,10 @@ impl Signers {
 
 /// Names of succinct bins (TAP 15); none when their number is beyond reason.
 fn succinct_names(bins: &Value) -> Vec<String> {
-    let bits = bins.get("bit_length").and_then(Value::as_u64).unwrap_or(0);
+    let bits = bins.get("bit_length").and_then(Value::as_u64);
     let prefix = bins.get("name_prefix").and_then(Value::as_str).unwrap_or_default();
-    if !(1..=20).contains(&bits) {
-        return Vec::new();
+    match bits.and_then(|bits| u8::try_from(bits).ok()) {
+        Some(bits @ 1..=20) => (0..1_u32 << bits).map(|bin| bin_name(prefix, bits, bin)).collect(),
+        _ => Vec::new(),
     }
-    let digits = bits.div_ceil(4) as usize;
-    (0..1_u32 << bits)
-        .map(|bin| format!("{prefix}-{bin:0digits$x}"))
-        .collect()
 }

@@ -6,7 +6,8 @@ use crate::{
     digest::Digest,
     target::bin_of,
     tuf::{
-        schema::{DelegatedRole, Delegations, SuccinctRoles},
+        layout::bin_name,
+        schema::{DelegatedRole, Delegations},
         verify::{Keys, VerifyError},
     },
 };
@@ -68,7 +69,7 @@ pub fn roles_for(delegations: &Delegations, path: &str) -> Result<Vec<Next>, Ver
     let id = Digest::of(path);
     if let Some(bins) = &delegations.succinct_roles {
         return Ok(vec![Next {
-            name: bin_name(bins, &id),
+            name: bin_name(&bins.name_prefix, bins.bit_length, bin_of(&id, bins.bit_length)),
             keys: Keys::of_bins(delegations, bins)?,
             // Exactly one bin speaks for a path, so there is nobody after it.
             terminating: true,
@@ -97,12 +98,6 @@ fn speaks_for(role: &DelegatedRole, path: &str, id: &Digest) -> bool {
         return prefixes.iter().any(|prefix| hex.starts_with(prefix));
     }
     role.paths.iter().flatten().any(|pattern| matches(pattern, path))
-}
-
-/// `PREFIX-HEX`, as wide as the last bin's number.
-fn bin_name(bins: &SuccinctRoles, id: &Digest) -> String {
-    let width = usize::from(bins.bit_length.div_ceil(4));
-    format!("{}-{:0width$x}", bins.name_prefix, bin_of(id, bins.bit_length))
 }
 
 /// PATHPATTERN: `*` and `?` stop at `/`, everything else is itself.

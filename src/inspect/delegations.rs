@@ -13,7 +13,7 @@ use super::{
     finding::Findings,
     keys::{self, Signers},
 };
-use crate::{client::delegation::matches, digest::Digest, target::bin_of};
+use crate::{client::delegation::matches, digest::Digest, target::bin_of, tuf::layout::bin_name};
 
 /// Bins of a succinct delegation that are enumerated; more are counted only.
 pub const MAX_BINS: u32 = 16_384;
@@ -64,8 +64,7 @@ pub struct Succinct {
 impl Succinct {
     /// Name of a bin.
     pub fn name(&self, bin: u32) -> String {
-        let width = usize::from(self.bits.div_ceil(4));
-        format!("{}-{bin:0width$x}", self.prefix)
+        bin_name(&self.prefix, self.bits, bin)
     }
 
     /// How many bins there are.

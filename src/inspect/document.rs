@@ -13,6 +13,7 @@ use crate::{
     tuf::{
         canonical::{self, before_for_all},
         json::max_objects,
+        verify::is_version_1,
     },
 };
 
@@ -121,7 +122,7 @@ impl Document {
             findings.error(Code::MetadataType, place, message);
         }
         let spec = text("spec_version");
-        if !spec.starts_with("1.") {
+        if !is_version_1(spec) {
             findings.error(
                 Code::MetadataType,
                 place,

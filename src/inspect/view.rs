@@ -17,7 +17,10 @@ use super::{
     top::{Snapshot, Timestamp},
     walk::{Walk, difference},
 };
-use crate::{digest::Digest, tuf::layout::SUCCINCT};
+use crate::{
+    digest::Digest,
+    tuf::layout::{SUCCINCT, hash_prefixes},
+};
 
 /// Bins that are compared byte by byte; with `--all`, so many more.
 const COMPARED: (usize, usize) = (8, 64);
@@ -224,16 +227,6 @@ fn bin_of(bins: &Succinct, name: &str) -> Option<u32> {
     let digits = name.strip_prefix(&*bins.prefix)?.strip_prefix('-')?;
     let bin = u32::from_str_radix(digits, 16).ok()?;
     (u64::from(bin) < bins.count() && bins.name(bin) == name).then_some(bin)
-}
-
-/// The hex prefixes that make up a bin.
-fn hash_prefixes(bits: u8, bin: u32) -> Vec<String> {
-    let digits = usize::from(bits.div_ceil(4));
-    let spare = digits as u32 * 4 - u32::from(bits);
-    let first = u64::from(bin) << spare;
-    (0..1_u64 << spare)
-        .map(|low| format!("{:0digits$x}", first | low))
-        .collect()
 }
 
 #[cfg(test)]

@@ -35,14 +35,9 @@ impl Generation {
         format!("bins{}", self.bits)
     }
 
-    /// Hex digits of a bin number, as TAP 15 pads them.
-    pub fn digits(self) -> usize {
-        usize::from(self.bits.div_ceil(4))
-    }
-
     /// A bin's role name.
     pub fn name(self, bin: u32) -> String {
-        format!("bins{}-{bin:0width$x}", self.bits, width = self.digits())
+        bin_name(&self.prefix(), self.bits, bin)
     }
 
     /// The bin of a path's id.
@@ -52,12 +47,27 @@ impl Generation {
 
     /// The hex prefixes of SHA-256 that make up a bin (`path_hash_prefixes`).
     pub fn hash_prefixes(self, bin: u32) -> Vec<String> {
-        let digits = self.digits();
-        let spare = digits as u32 * 4 - u32::from(self.bits);
-        (0..1_u32 << spare)
-            .map(|low| format!("{:0digits$x}", bin << spare | low))
-            .collect()
+        hash_prefixes(self.bits, bin)
     }
+}
+
+/// Hex digits of a bin number (TAP 15: as many as the last one has). `bits` is 1 to 32, here and below.
+fn digits(bits: u8) -> usize {
+    usize::from(bits.div_ceil(4))
+}
+
+/// The role name of one of `2^bits` succinct bins: `PREFIX-HEX` (TAP 15).
+pub fn bin_name(prefix: &str, bits: u8, bin: u32) -> String {
+    format!("{prefix}-{bin:0width$x}", width = digits(bits))
+}
+
+/// The hex prefixes of SHA-256 that make up one of `2^bits` bins.
+pub fn hash_prefixes(bits: u8, bin: u32) -> Vec<String> {
+    let digits = digits(bits);
+    let spare = digits as u32 * 4 - u32::from(bits);
+    (0..1_u32 << spare)
+        .map(|low| format!("{:0digits$x}", bin << spare | low))
+        .collect()
 }
 
 /// The file of one version of a role, in the shared folder.
@@ -99,7 +109,7 @@ mod tests {
         for count in [2, 16, 64, 1024] {
             let generation = Generation::of(count).unwrap();
             let all: Vec<_> = (0..count).flat_map(|bin| generation.hash_prefixes(bin)).collect();
-            assert_eq!(all.len(), 16_usize.pow(generation.digits() as u32));
+            assert_eq!(all.len(), 16_usize.pow(digits(generation.bits()) as u32));
             assert!(all.is_sorted());
         }
     }

@@ -217,7 +217,7 @@ pub fn read<T: DeserializeOwned>(signed: Value, kind: &str) -> Result<T, VerifyE
 }
 
 /// `1.MINOR` or `1.MINOR.PATCH` (TUF spec 4.3, `spec_version`; old repositories leave the patch out).
-fn is_version_1(text: &str) -> bool {
+pub fn is_version_1(text: &str) -> bool {
     let parts: Vec<_> = text.split('.').collect();
     let numeric = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     matches!(parts.len(), 2 | 3) && parts[0] == "1" && parts.iter().all(numeric)
