@@ -152,9 +152,10 @@
 // Modules stand here in the order of who may import whom: each only those above it. All are private.
 
 mod clock;
+mod conditions;
 mod digest;
+mod freshness;
 mod range;
-mod spool;
 mod terminal;
 
 mod target;
@@ -173,6 +174,8 @@ mod depot;
 mod ledger;
 mod upstream;
 mod wake;
+
+mod cache;
 
 mod catalog;
 mod intake;

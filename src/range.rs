@@ -2,15 +2,22 @@
 
 use std::ops::Range;
 
+/// Most ranges of one request that are answered. A request for more is a mistake or an attack (RFC 9110 section 17.15) and
+/// gets the whole.
+pub const MAX_RANGES: usize = 16;
+
 /// What a Range header asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ranges {
-    /// Answer 200 with everything: another unit, malformed, or several ranges. A server may always ignore Range.
+    /// Answer 200 with everything: another unit, malformed, too many ranges, overlapping ones, or together no less than
+    /// the whole. A server may always ignore Range.
     Whole,
     /// Answer 416.
     Unsatisfiable,
     /// Answer 206 with these bytes: never empty, within the length, the end exclusive.
     Single(Range<u64>),
+    /// Answer 206 with these parts, two at least, in the order asked for; none overlap.
+    Several(Vec<Range<u64>>),
 }
 
 /// Parses a Range header for a representation of `length` bytes.
@@ -22,25 +29,61 @@ pub fn parse(header: &str, length: u64) -> Ranges {
         return Ranges::Whole;
     }
     // Empty list members are legal (RFC 9110 section 5.6.1.2).
-    let mut members = set
+    let members = set
         .split(',')
         .map(|member| member.trim_matches([' ', '\t']))
         .filter(|member| !member.is_empty());
-    match (members.next().and_then(|member| member.split_once('-')), members.next()) {
-        (Some((first, last)), None) => single(first, last, length).unwrap_or(Ranges::Whole),
-        _ => Ranges::Whole,
+    let (mut parts, mut asked) = (Vec::new(), 0_usize);
+    for member in members {
+        asked += 1;
+        if asked > MAX_RANGES {
+            return Ranges::Whole;
+        }
+        match member.split_once('-').and_then(|(first, last)| one(first, last, length)) {
+            None | Some(One::Whole) => return Ranges::Whole,
+            Some(One::Unsatisfiable) => {}
+            Some(One::Part(part)) => parts.push(part),
+        }
+    }
+    if asked == 0 {
+        return Ranges::Whole;
+    }
+    match <[Range<u64>; 1]>::try_from(parts) {
+        Ok([part]) => Ranges::Single(part),
+        Err(parts) if parts.is_empty() => Ranges::Unsatisfiable,
+        Err(parts) if worthwhile(&parts, length) => Ranges::Several(parts),
+        Err(_) => Ranges::Whole,
     }
 }
 
+/// Whether parts are answered as such: none overlaps another, and together they are less than the whole.
+fn worthwhile(parts: &[Range<u64>], length: u64) -> bool {
+    let mut sorted: Vec<_> = parts.iter().collect();
+    sorted.sort_by_key(|part| part.start);
+    let apart = sorted.windows(2).all(|pair| match pair {
+        [left, right] => left.end <= right.start,
+        _ => true,
+    });
+    // Apart, they cannot sum up beyond 64 bits.
+    apart && parts.iter().map(|part| part.end - part.start).sum::<u64>() < length
+}
+
+/// One member of the list.
+enum One {
+    /// Everything: satisfiable by the RFC, but Content-Range cannot name it.
+    Whole,
+    Unsatisfiable,
+    Part(Range<u64>),
+}
+
 /// One range of a valid form, or `None`.
-fn single(first: &str, last: &str, length: u64) -> Option<Ranges> {
+fn one(first: &str, last: &str, length: u64) -> Option<One> {
     if first.is_empty() {
         let suffix = number(last)?;
         return Some(match (suffix, length) {
-            (0, _) => Ranges::Unsatisfiable,
-            // Satisfiable by the RFC, but Content-Range cannot name zero bytes.
-            (_, 0) => Ranges::Whole,
-            _ => Ranges::Single(length.saturating_sub(suffix)..length),
+            (0, _) => One::Unsatisfiable,
+            (_, 0) => One::Whole,
+            _ => One::Part(length.saturating_sub(suffix)..length),
         });
     }
     let first = number(first)?;
@@ -49,8 +92,8 @@ fn single(first: &str, last: &str, length: u64) -> Option<Ranges> {
         return None;
     }
     Some(match first < length {
-        true => Ranges::Single(first..last.saturating_add(1).min(length)),
-        false => Ranges::Unsatisfiable,
+        true => One::Part(first..last.saturating_add(1).min(length)),
+        false => One::Unsatisfiable,
     })
 }
 
@@ -95,8 +138,18 @@ mod tests {
             ("bytes=0-", 0, Unsatisfiable),
             ("bytes=-5", 0, Whole),
             ("bytes=5-4", 1000, Whole),
-            ("bytes=0-1,3-4", 1000, Whole),
+            ("bytes=0-1,3-4", 1000, Several(vec![0..2, 3..5])),
+            ("bytes=-1, 0-0", 1000, Several(vec![999..1000, 0..1])),
+            ("bytes=0-1,2000-", 1000, Single(0..2)),
+            ("bytes=2000-,3000-", 1000, Unsatisfiable),
+            ("bytes=0-1,1-2", 1000, Whole),
+            ("bytes=0-499,500-", 1000, Whole),
+            ("bytes=0-,0-,0-", 1000, Whole),
+            (&format!("bytes={}", "0-0,".repeat(17)), 1000, Whole),
+            (&format!("bytes={}", "2000-,".repeat(17)), 1000, Whole),
             ("bytes=0-1,x", 1000, Whole),
+            ("bytes=0-1,5-4", 1000, Whole),
+            ("bytes=0-1,-5", 0, Whole),
             ("bytes=", 1000, Whole),
             ("bytes=-", 1000, Whole),
             ("bytes=a-b", 1000, Whole),
@@ -118,9 +171,14 @@ mod tests {
         fn a_range_never_leaves_the_representation(
             header in "(bytes|Bytes|b)?=?[ ,0-9-]{0,30}", length in prop_oneof![0u64..20, Just(u64::MAX)],
         ) {
-            if let Single(range) = parse(&header, length) {
-                prop_assert!(range.start < range.end && range.end <= length);
-            }
+            let parts = match parse(&header, length) {
+                Single(range) => vec![range],
+                Several(parts) => parts,
+                Whole | Unsatisfiable => vec![],
+            };
+            prop_assert!(parts.iter().all(|range| range.start < range.end && range.end <= length));
+            prop_assert!(parts.len() <= MAX_RANGES);
+            prop_assert!(parts.len() < 2 || parts.iter().map(|part| part.end - part.start).sum::<u64>() < length);
         }
 
         #[test]

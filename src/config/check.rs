@@ -39,6 +39,7 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
         policy: rules::check(source, raw.rule)?,
         log: log(source, raw.log)?,
         gate,
+        cache: super::Cache { memory: 256 << 20, fresh_for: std::time::Duration::from_secs(60) },
     };
     if config.admin.listen == Some(config.gate.listen) && config.gate.listen.port() != 0 {
         return Err(source.at(&["admin", "listen"], "`admin.listen` is the address of `gate.listen`"));

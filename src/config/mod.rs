@@ -49,6 +49,8 @@ pub struct Config {
     pub(crate) admin: Admin,
     /// Rules, first match wins.
     pub(crate) policy: Policy,
+    /// Verified artifacts.
+    pub(crate) cache: Cache,
     /// Logs.
     pub(crate) log: Log,
 }
@@ -165,6 +167,15 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// `[cache]`
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// m
+    pub memory: u64,
+    /// f
+    pub fresh_for: Duration,
 }
 
 /// `[signer]`

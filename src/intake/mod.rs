@@ -5,13 +5,14 @@
 mod admit;
 mod settle;
 mod upload;
+mod watch;
 
 use std::{
     collections::HashSet,
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -104,6 +105,7 @@ pub struct Intake {
     doubts: Arc<Notify>,
     unmarked: Arc<std::sync::Mutex<Vec<ReservationId>>>,
     learning: AtomicBool,
+    epoch: AtomicU64,
 }
 
 impl Intake {
@@ -126,6 +128,7 @@ impl Intake {
             doubts: Arc::default(),
             unmarked: Arc::default(),
             learning: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             parts,
         })
     }
@@ -225,7 +228,8 @@ impl Intake {
         Ok(seq)
     }
 
-    fn now(&self) -> Timestamp {
+    /// The time that observations are dated by.
+    pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 }

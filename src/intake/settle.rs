@@ -126,12 +126,12 @@ impl Intake {
         Ok(())
     }
 
-    /// Runs until `shutdown`: queued reads, doubts and intents, the hourly probe.
+    /// Runs until `shutdown`: queued reads, doubts and intents, the hourly probe, a look at what others write.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut queues = self.queues.lock().await;
         let [learns, suspects] = &mut *queues;
         let reads = async { tokio::join!(self.drain(learns), self.drain(suspects)) };
-        let work = async { tokio::join!(reads, self.settle_open(), self.probe_hourly()) };
+        let work = async { tokio::join!(reads, self.settle_open(), self.probe_hourly(), self.watch()) };
         tokio::select! {
             _ = work => {}
             () = shutdown.cancelled() => {}

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -17,7 +20,11 @@ use super::{
 
 /// The ledger in memory.
 #[derive(Debug, Default)]
-pub struct MemoryLedger(Mutex<Tables>);
+pub struct MemoryLedger {
+    tables: Mutex<Tables>,
+    /// Times the tables were lent out.
+    lent: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -42,7 +49,8 @@ impl MemoryLedger {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lent.fetch_add(1, Ordering::Relaxed);
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tables, for the holder of the newest fence.
@@ -95,6 +103,10 @@ fn next(last: &mut u64) -> u64 {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
+    async fn changes(&self) -> Result<u64, LedgerError> {
+        Ok(self.lent.load(Ordering::Relaxed))
+    }
+
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError> {
         Ok(self.tables().entry(path))
     }

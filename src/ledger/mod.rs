@@ -322,6 +322,10 @@ pub enum LedgerError {
 /// The durable record. One conformance suite (`conformance.rs`) holds for every implementation.
 #[async_trait]
 pub trait Ledger: Send + Sync {
+    /// A number that differs from an earlier answer's once anybody, in this process or another, committed meanwhile;
+    /// it may differ without.
+    async fn changes(&self) -> Result<u64, LedgerError>;
+
     /// All that is known of a path.
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError>;
 

@@ -10,7 +10,7 @@ use super::{
     host::as_written,
     problem::Problem,
 };
-use crate::digest::Digest;
+use crate::digest::{Digest, Expected};
 
 /// Headers of an upstream answer that are the gate's to set.
 const OURS: [HeaderName; 7] = [
@@ -55,6 +55,27 @@ impl Head {
         Ok(head)
     }
 
+    /// The upstream's fields for verified bytes at hand, of which any part can be asked for.
+    pub(super) fn kept(headers: &HeaderMap, expected: &Expected) -> Result<Self> {
+        let mut head = Self::upstream(StatusCode::OK, headers)?;
+        head.digest(&expected.digest)?;
+        head.set(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))?;
+        Ok(head)
+    }
+
+    /// One that was made before.
+    pub(super) fn prepared(header: ResponseHeader) -> Self {
+        Self { header }
+    }
+
+    pub(super) fn into_inner(self) -> ResponseHeader {
+        self.header
+    }
+
+    pub(super) fn set_code(&mut self, status: StatusCode) -> Result<()> {
+        self.header.set_status(status)
+    }
+
     pub(super) fn set(&mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Result<()> {
         self.header.insert_header(name, value)
     }
@@ -76,6 +97,12 @@ impl Head {
         }
         as_written(session);
         session.write_response_header(Box::new(self.header), end).await
+    }
+
+    /// Writes a header that no body follows and that tells no length: 304.
+    pub(super) async fn write_bare(self, session: &mut Session) -> Result<()> {
+        as_written(session);
+        session.write_response_header(Box::new(self.header), true).await
     }
 
     /// Writes header and a whole body; only the header to a HEAD.

@@ -44,13 +44,39 @@ pub fn repr_digest(digest: &Digest) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// Conditions that go upstream.
+const CONDITIONS: [HeaderName; 2] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+
 /// What a client's conditions and credentials make of a read.
 #[derive(Debug, Default)]
 pub struct Forwarded {
     /// Headers that go upstream.
     pub headers: HeaderMap,
+    /// It has conditions among them.
+    conditions: bool,
+    /// It has credentials among them, or a Host of the client's choosing, which may choose other bytes.
+    credentials: bool,
+}
+
+impl Forwarded {
     /// The gate could have written this request itself: only then may its answer teach or accuse.
-    pub own: bool,
+    pub fn own(&self) -> bool {
+        !(self.conditions || self.credentials)
+    }
+
+    /// The headers without the conditions.
+    pub fn credentials(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for condition in CONDITIONS {
+            headers.remove(condition);
+        }
+        headers
+    }
+
+    /// The upstream cannot tell who asks: its answer, conditions apart, is the one that anybody gets.
+    pub fn anonymous(&self) -> bool {
+        !self.credentials
+    }
 }
 
 /// Reduces a client's headers to what may reach the upstream when it reads a tracked path: conditions, credentials, and
@@ -64,16 +90,15 @@ pub fn forwarded(request: &HeaderMap, upstream: &UpstreamConfig) -> Forwarded {
         }
         request.contains_key(name)
     };
-    let conditions = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE].map(|name| take(&name));
+    let conditions = CONDITIONS.map(|name| take(&name));
     let credentials = upstream
         .credential_headers
         .iter()
         .map(&mut take)
         .fold(false, |any, one| any | one);
-    // A Host of the client's choosing may choose other bytes: such a read is as little the gate's own as one with
-    // credentials.
     let host = upstream.preserve_host && take(&header::HOST);
-    forwarded.own = !(conditions.contains(&true) || credentials || host);
+    forwarded.conditions = conditions.contains(&true);
+    forwarded.credentials = credentials || host;
     forwarded
 }
 
@@ -132,10 +157,10 @@ mod tests {
         ]);
         let kept = forwarded(&request, &upstream(false));
         assert_eq!(kept.headers.len(), 2);
-        assert!(!kept.own);
-        assert!(forwarded(&map(&[("x-evil", "1"), ("host", "h")]), &upstream(false)).own);
+        assert!(!kept.own() && !kept.anonymous());
+        assert!(forwarded(&map(&[("x-evil", "1"), ("host", "h")]), &upstream(false)).own());
         let hosted = forwarded(&map(&[("host", "h")]), &upstream(true));
-        assert!(!hosted.own && hosted.headers.contains_key("host"));
+        assert!(!hosted.anonymous() && hosted.headers.contains_key("host"));
     }
 
     #[test]

@@ -6,15 +6,18 @@
 //! the host's `CTX`; [`GateProxy`] is one line a hook.
 
 mod answer;
+mod fetching;
 mod headers;
 mod host;
+mod hot;
+mod kept;
+mod memory;
 mod metadata;
 mod passing;
 pub mod problem;
 mod read;
 mod recorded;
 mod route;
-mod spooled;
 pub mod tap;
 mod teaching;
 mod write;
@@ -34,9 +37,9 @@ use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::{headers::Status, host::Host};
-use self::{host::Passed, problem::Problem, route::Route, write::Write};
+use self::{host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write};
 use crate::{
-    catalog::Catalog, config::Config, intake::Intake, spool::Spool, target::split_target, telemetry::Metrics,
+    cache::Cache, catalog::Catalog, config::Config, intake::Intake, target::split_target, telemetry::Metrics,
     upstream::Upstream,
 };
 
@@ -50,8 +53,8 @@ pub struct GateParts {
     pub catalog: Arc<Catalog>,
     /// Reads of tracked paths.
     pub upstream: Arc<dyn Upstream>,
-    /// Verified copies that ranges are cut from.
-    pub spool: Arc<Spool>,
+    /// Verified artifacts.
+    pub cache: Cache,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -59,6 +62,8 @@ pub struct GateParts {
 struct State {
     parts: GateParts,
     waiters: Semaphore,
+    memory: Memory,
+    special: Special,
     host: Host,
 }
 
@@ -110,7 +115,19 @@ impl Gate {
     /// A gate in another program.
     pub(crate) fn in_host(parts: GateParts, host: Host) -> Self {
         let waiters = Semaphore::new(parts.config.gate.max_waiters);
-        Self(Arc::new(State { parts, waiters, host }))
+        let memory = Memory::new(parts.config.cache.memory / 2);
+        let special = Special::new(&parts.config.upstream);
+        Self(Arc::new(State {
+            parts,
+            waiters,
+            memory,
+            special,
+            host,
+        }))
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     fn parts(&self) -> &GateParts {
@@ -143,6 +160,9 @@ impl Gate {
         {
             session.set_keepalive(None);
             self.answer_problem(session, &problem).await?;
+            return Ok(Outcome::Answered);
+        }
+        if self.serve_hot(session).await? {
             return Ok(Outcome::Answered);
         }
         let request = session.req_header();

@@ -3,7 +3,7 @@
 
 use http::StatusCode;
 
-use super::tap::Mismatch;
+use crate::digest::Mismatch;
 use crate::{
     intake::{Refusal, UploadRefused},
     ledger::LedgerError,

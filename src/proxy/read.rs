@@ -4,22 +4,26 @@
 //! Everything is read through `upstream/`, small and large, recorded or not: one loop, in which a redirect can be
 //! followed, a commit awaited and a frame forced, none of which Pingora's response filters allow.
 
-use http::{Method, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Error, ErrorType, Result, proxy::Session};
 
 use super::{
     Gate, GateCtx, Outcome,
     headers::{Forwarded, Status, forwarded, prefer_wait},
+    kept::Kept,
     passing::Cut,
     problem::Problem,
-    recorded::Recorded,
+    recorded::{Recorded, Seen},
     route::{Read, Tracked},
 };
 use crate::{
+    digest::Expected,
     intake::Standing,
     ledger::{State, Target},
     policy::{Rule, Unsigned},
     target::TargetPath,
+    upstream::Ask,
 };
 
 /// Longest a request is held by `unsigned = "wait"`, in seconds.
@@ -30,11 +34,11 @@ impl Gate {
     pub(super) async fn serve_read(&self, session: &mut Session, ctx: &mut GateCtx, read: Read<'_>) -> Result<Outcome> {
         match self.find(session, ctx, read).await {
             Ok(Found::Recorded(recorded)) => {
-                let answered = if session.req_header().headers.contains_key(header::RANGE) {
-                    self.serve_range(session, &recorded).await
-                } else {
-                    self.serve_recorded(session, &recorded).await
-                };
+                let answered = self.serve_recorded(session, &recorded).await;
+                self.conclude(session, answered).await
+            }
+            Ok(Found::Superseded(path, forwarded, expected, bytes)) => {
+                let answered = self.serve_superseded(session, &path, forwarded, (expected, bytes)).await;
                 self.conclude(session, answered).await
             }
             Ok(Found::Teaching(at, forwarded)) => {
@@ -44,6 +48,36 @@ impl Gate {
             Ok(Found::Nothing) => Ok(Outcome::ToUpstream),
             Err(problem) => self.conclude(session, Err(Cut::Refused(problem))).await,
         }
+    }
+
+    /// Bytes that were recorded here until a moment ago, to whom the upstream gives those that are now: a client whose
+    /// metadata is that much behind.
+    async fn serve_superseded(
+        &self,
+        session: &mut Session,
+        path: &TargetPath,
+        forwarded: Forwarded,
+        (expected, bytes): (Expected, Bytes),
+    ) -> Result<(), Cut> {
+        let ask = Ask {
+            method: Method::HEAD,
+            path: path.encoded(),
+            headers: forwarded.credentials(),
+            identity: false,
+        };
+        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
+        if self.pass_unless_ok(session, answer).await?.is_none() {
+            return Ok(());
+        }
+        let kept = Kept {
+            headers: &HeaderMap::new(),
+            expected,
+            bytes,
+            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            age: None,
+            waited: None,
+        };
+        Ok(kept.answer(session).await?)
     }
 
     /// Turns a problem before the first byte into its answer, one after it into a cut.
@@ -65,11 +99,35 @@ impl Gate {
 
     /// Which record a read is for, and whether it may be answered now.
     async fn find<'a>(&self, session: &Session, ctx: &mut GateCtx, read: Read<'a>) -> Result<Found<'a>, Problem> {
+        let seen = Seen {
+            epoch: self.intake().epoch(),
+            drops: self.memory().drops(),
+        };
         let headers = session.req_header().headers.clone();
         let forwarded = forwarded(&headers, &self.config().upstream);
         let wait = prefer_wait(&headers);
         for (Tracked { path, rule }, wanted) in read.names {
-            let mut standing = self.intake().look(&path, rule).await?;
+            let mut standing = match self.intake().look(&path, rule).await {
+                Ok(standing) => standing,
+                // A failing ledger never stops reads of what is kept.
+                Err(error) => match self.memory().last(&path) {
+                    Some(held) if wanted.is_none_or(|digest| digest == held.expected.digest) => {
+                        tracing::error!(%error, target.path = %path, "`{path}` is served as it was last known");
+                        return Ok(Found::Recorded(Box::new(Recorded {
+                            path,
+                            rule,
+                            expected: held.expected,
+                            drifted: false,
+                            status: Status::Pending,
+                            query: read.query,
+                            forwarded,
+                            waited: None,
+                            seen,
+                        })));
+                    }
+                    _ => return Err(error.into()),
+                },
+            };
             if standing.target.is_none() && wanted.is_none() && wait.is_some() && read.query.is_none() {
                 self.teach_first(&path, rule).await;
                 standing = self.intake().look(&path, rule).await?;
@@ -83,10 +141,20 @@ impl Gate {
             if let Some(digest) = wanted
                 && digest != target.digest
             {
-                match target.superseded.iter().any(|old| old.digest == digest) {
-                    true => return Err(superseded()),
-                    false => continue,
-                }
+                let Some(old) = target.superseded.iter().find(|old| old.digest == digest) else {
+                    continue;
+                };
+                let lasts = old.at + self.config().signer.retain > self.intake().now();
+                let expected = Expected {
+                    digest,
+                    length: old.length,
+                };
+                return match self.parts().cache.find(&expected).await {
+                    Some(bytes) if lasts && target.state == State::Live => {
+                        Ok(Found::Superseded(path, forwarded, expected, bytes))
+                    }
+                    _ => Err(superseded()),
+                };
             }
             match target.state {
                 State::Retracted => return Err(Problem::retracted()),
@@ -106,12 +174,16 @@ impl Gate {
             return Ok(Found::Recorded(Box::new(Recorded {
                 path,
                 rule,
-                target,
-                standing,
+                expected: Expected {
+                    digest: target.digest,
+                    length: target.length,
+                },
+                drifted: standing.drift.is_some(),
                 status,
                 query: read.query,
                 forwarded,
                 waited,
+                seen,
             })));
         }
         Ok(Found::Nothing)
@@ -141,7 +213,7 @@ impl Gate {
         }
         let request = session.req_header();
         let whole = request.method == Method::GET && !request.headers.contains_key(header::RANGE);
-        if whole && forwarded.own {
+        if whole && forwarded.own() {
             return Found::Teaching(at, forwarded);
         }
         // What the gate could not have written itself passes and teaches nothing; the gate's own read will.
@@ -204,6 +276,8 @@ impl Gate {
 enum Found<'a> {
     /// A live record.
     Recorded(Box<Recorded<'a>>),
+    /// What was recorded before, by its hash, and its bytes.
+    Superseded(TargetPath, Forwarded, Expected, Bytes),
     /// No record; this fetch may teach.
     Teaching(Tracked<'a>, Forwarded),
     /// No record, or a hash-prefixed name that stands for nothing: passed.

@@ -1,21 +1,25 @@
-//! Reads of recorded paths: verified before the first byte leaves, or with one chunk withheld to the end.
+//! Reads of recorded paths. Who may read is the upstream's to say each time, but for anonymous readers of what it just
+//! gave to another; what they get is verified, kept (`kept.rs`) or on its way (`fetching.rs`).
 
-use futures_util::StreamExt;
-use http::{Method, StatusCode};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Result, proxy::Session};
 
 use super::{
     Gate,
-    answer::{Frame, Head},
+    answer::Head,
     headers::{Forwarded, PREFERENCE_APPLIED, Status},
-    passing::{Cut, send},
+    kept::Kept,
+    memory::Held,
+    passing::Cut,
     problem::Problem,
-    tap::{Expected, Mismatch, Tap},
 };
 use crate::{
-    intake::Standing,
-    ledger::Target,
-    policy::{OnDrift, Rule},
+    digest::{Expected, Mismatch},
+    freshness::{Keeping, keeping},
+    policy::{Kind, OnDrift, Rule},
     target::TargetPath,
     upstream::{Answer, Ask, Framing, judge},
 };
@@ -24,26 +28,29 @@ use crate::{
 pub(super) struct Recorded<'a> {
     pub path: TargetPath,
     pub rule: &'a Rule,
-    pub target: Target,
-    pub standing: Standing,
+    pub expected: Expected,
+    /// Confirmed drift stands.
+    pub drifted: bool,
     pub status: Status,
     pub query: Option<String>,
     pub forwarded: Forwarded,
     /// Seconds waited for on the client's wish.
     pub waited: Option<u32>,
+    /// How the ledger and the memory stood before they were asked.
+    pub seen: Seen,
+}
+
+/// What must not have moved since, for what was looked up to be used again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Seen {
+    pub epoch: u64,
+    pub drops: u64,
 }
 
 impl Recorded<'_> {
-    fn expected(&self) -> Expected {
-        Expected {
-            digest: self.target.digest,
-            length: self.target.length,
-        }
-    }
-
     /// The gate's own fields on an answer with the recorded bytes.
     pub(super) fn mark(&self, head: &mut Head) -> Result<()> {
-        head.digest(&self.target.digest)?;
+        head.digest(&self.expected.digest)?;
         head.status(self.status)?;
         if let Some(seconds) = self.waited {
             head.set(PREFERENCE_APPLIED, format!("wait={seconds}"))?;
@@ -65,52 +72,174 @@ impl Recorded<'_> {
         }
     }
 
-    /// The upstream's bytes differ: the reader gets a problem, the path a neutral read.
-    pub(super) fn differs(&self, gate: &Gate, problem: Problem) -> Problem {
-        gate.parts().metrics.mismatches_total.inc();
-        gate.intake().suspect(&self.path);
-        problem
+    /// What may be done with the upstream's answer: a path whose bytes may change is asked about each time.
+    pub(super) fn keeping(&self, gate: &Gate, answer: &HeaderMap) -> Keeping {
+        let fresh_for = match self.rule.kind {
+            Kind::Immutable => gate.config().cache.fresh_for,
+            _ => std::time::Duration::ZERO,
+        };
+        keeping(answer, self.forwarded.anonymous(), fresh_for)
     }
 
-    fn cut(&self, gate: &Gate, mismatch: Mismatch) -> Cut {
-        let problem = self.differs(gate, mismatch.into());
-        Cut::Midway(problem.detail)
+    /// The upstream's bytes differ: the reader gets a problem, the path a neutral read.
+    pub(super) fn differs(&self, gate: &Gate, problem: Problem) -> Problem {
+        gate.differs(&self.path);
+        problem
     }
 }
 
 impl Gate {
-    /// GET without range, or HEAD, of a recorded path.
+    /// A reader saw other bytes than the recorded ones.
+    pub(super) fn differs(&self, path: &TargetPath) {
+        self.parts().metrics.mismatches_total.inc();
+        self.intake().suspect(path);
+    }
+
+    /// GET or HEAD of a recorded path.
     pub(super) async fn serve_recorded(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
-        let head_only = session.req_header().method == Method::HEAD;
-        let large = recorded.target.length > self.config().gate.verify_first;
-        if recorded.standing.drift.is_some() {
+        if recorded.drifted {
             self.intake().recheck(&recorded.path);
-            // Small bodies are verified before they leave, so they heal by themselves; large ones would be cut each time.
-            if recorded.rule.on_drift == OnDrift::Block && (large || head_only) {
-                return Err(Problem::drift().into());
-            }
             if recorded.rule.on_drift == OnDrift::Report {
                 return self.serve_reported(session, recorded).await;
             }
         }
-        let method = if head_only { Method::HEAD } else { Method::GET };
-        let answer = self
-            .parts()
-            .upstream
-            .ask(recorded.ask(method))
-            .await
-            .map_err(Problem::from)?;
-        if let Some(answer) = self.pass_unless_ok(session, answer).await? {
-            self.judge_head(recorded, &answer, head_only)?;
-            if head_only {
-                let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
-                recorded.mark(&mut head)?;
-                return Ok(head.write(session, Frame::Length(recorded.target.length), true).await?);
+        // A query never hits the cache.
+        if recorded.query.is_some() {
+            return self.fetch_alone(session, recorded).await;
+        }
+        let held = self.memory().held(&recorded.path, &recorded.expected);
+        let Some(bytes) = self.parts().cache.find(&recorded.expected).await else {
+            return self.fetch(session, recorded).await;
+        };
+        if let Some(held) = &held
+            && recorded.forwarded.anonymous()
+            && held.is_fresh(Instant::now())
+        {
+            self.make_ready(session, recorded, held, &bytes)?;
+            let age = Some(held.age(Instant::now()));
+            return self.answer_kept(session, recorded, &held.headers, bytes, age).await;
+        }
+        self.serve_asked(session, recorded, held.as_deref(), bytes).await
+    }
+
+    /// Bytes at hand; whether this reader may have them, the upstream is asked with the reader's own credentials.
+    async fn serve_asked(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        held: Option<&Held>,
+        bytes: Bytes,
+    ) -> Result<(), Cut> {
+        let mut ask = recorded.ask(session.req_header().method.clone());
+        // The client's conditions are about our answer, ours about the upstream's.
+        ask.headers = recorded.forwarded.credentials();
+        let question = held.and_then(Held::validator);
+        if let Some((name, value)) = question.clone() {
+            ask.headers.insert(name, value);
+        }
+        let head_only = ask.method == Method::HEAD;
+        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
+        if let (Some(held), StatusCode::NOT_MODIFIED, true) = (held, answer.status, question.is_some()) {
+            let headers = held.confirmed(&answer.headers);
+            self.remember(recorded, &headers);
+            return self.answer_kept(session, recorded, &headers, bytes, None).await;
+        }
+        if answer.status != StatusCode::OK {
+            if recorded.forwarded.anonymous() {
+                self.memory().drop(&recorded.path);
             }
-            return match large {
-                true => self.stream_verified(session, recorded, answer).await,
-                false => self.answer_verified(session, recorded, answer).await,
+            return match self.pass_unless_ok(session, answer).await? {
+                None => Ok(()),
+                // Not reached: only 200 is given back.
+                Some(_) => Err(Problem::unverifiable("it is no answer").into()),
             };
+        }
+        self.serve_granted(session, recorded, (held, bytes), answer, head_only).await
+    }
+
+    /// The upstream gives this reader what it takes for the artifact: the reader gets the recorded bytes. Small bodies are
+    /// compared all the same, so that drift is noticed.
+    async fn serve_granted(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        (held, bytes): (Option<&Held>, Bytes),
+        answer: Answer,
+        head_only: bool,
+    ) -> Result<(), Cut> {
+        let small = recorded.expected.length <= self.config().gate.verify_first;
+        let headers = answer.headers.clone();
+        let validators = [header::ETAG, header::LAST_MODIFIED];
+        let validated = validators.iter().any(|name| headers.contains_key(name));
+        let changed = held.is_some_and(|held| validators.iter().any(|name| held.headers.get(name) != headers.get(name)));
+        let same = match self.judge_head(recorded, &answer, head_only) {
+            Err(_) => false,
+            Ok(()) if head_only => true,
+            Ok(()) if small => self.verify(recorded, answer).await?.is_some(),
+            // Nothing by which it could be asked next time: it is read and compared as if nothing were kept.
+            Ok(()) if !validated && !recorded.forwarded.anonymous() => {
+                return self.stream_verified(session, recorded, answer).await;
+            }
+            Ok(()) => {
+                if changed {
+                    self.intake().recheck(&recorded.path);
+                }
+                true
+            }
+        };
+        if same {
+            self.remember(recorded, &headers);
+            return self.answer_kept(session, recorded, &headers, bytes, None).await;
+        }
+        // The upstream's fields are about other bytes.
+        let nothing = HeaderMap::new();
+        let headers = held.map_or(&nothing, |held| &held.headers);
+        self.answer_kept(session, recorded, headers, bytes, None).await
+    }
+
+    /// Answers from verified bytes at hand.
+    pub(super) async fn answer_kept(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        headers: &HeaderMap,
+        bytes: Bytes,
+        age: Option<u64>,
+    ) -> Result<(), Cut> {
+        let kept = Kept {
+            headers,
+            expected: recorded.expected,
+            bytes,
+            status: recorded.status,
+            age,
+            waited: recorded.waited,
+        };
+        Ok(kept.answer(session).await?)
+    }
+
+    /// Keeps what the upstream said of the recorded bytes, as far as it allows.
+    pub(super) fn remember(&self, recorded: &Recorded<'_>, headers: &HeaderMap) {
+        let keeping = recorded.keeping(self, headers);
+        match Held::new(recorded.expected, headers, keeping) {
+            Some(held) => {
+                self.memory().hold(&recorded.path, held, recorded.seen.drops);
+            }
+            None => self.memory().drop(&recorded.path),
+        }
+    }
+
+    /// Readers of the same target need no look-up for as long as nothing changes.
+    fn make_ready(
+        &self,
+        session: &Session,
+        recorded: &Recorded<'_>,
+        held: &std::sync::Arc<Held>,
+        bytes: &Bytes,
+    ) -> Result<()> {
+        let signed = matches!(recorded.status, Status::Signed(_)) && !recorded.drifted;
+        if signed && self.intake().epoch() == recorded.seen.epoch {
+            let hit = super::hot::Hit::new(std::sync::Arc::clone(held), bytes.clone(), recorded.seen.epoch)?;
+            self.memory().ready(session.req_header().raw_path(), hit, recorded.seen.drops);
         }
         Ok(())
     }
@@ -119,50 +248,15 @@ impl Gate {
     pub(super) fn judge_head(&self, recorded: &Recorded<'_>, answer: &Answer, head_only: bool) -> Result<(), Problem> {
         judge::verifiable(answer.status, &answer.headers, answer.framing).map_err(Problem::unverifiable)?;
         match answer.framing {
-            Framing::Length(length) if length != recorded.target.length && !(head_only && length == 0) => {
+            Framing::Length(length) if length != recorded.expected.length && !(head_only && length == 0) => {
                 let problem = Mismatch::Length {
                     found: length,
-                    expected: recorded.target.length,
+                    expected: recorded.expected.length,
                 };
                 Err(recorded.differs(self, problem.into()))
             }
             _ => Ok(()),
         }
-    }
-
-    /// Small: fetched whole, verified, then answered; else a clean 502.
-    async fn answer_verified(&self, session: &mut Session, recorded: &Recorded<'_>, answer: Answer) -> Result<(), Cut> {
-        let mut tap = Tap::verifying(recorded.expected());
-        let mut body = Vec::with_capacity(usize::try_from(recorded.target.length).unwrap_or_default());
-        let mut stream = answer.body;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(Problem::from)?;
-            body.extend_from_slice(&chunk);
-            tap.push(chunk)
-                .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
-        }
-        tap.finish()
-            .map_err(|mismatch| recorded.differs(self, mismatch.into()))?;
-        let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
-        recorded.mark(&mut head)?;
-        Ok(head.write_with(session, body.into()).await?)
-    }
-
-    /// Large: always framed by the recorded length, one chunk withheld until length and digest agree.
-    async fn stream_verified(&self, session: &mut Session, recorded: &Recorded<'_>, answer: Answer) -> Result<(), Cut> {
-        let mut tap = Tap::verifying(recorded.expected());
-        let mut stream = answer.body;
-        let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
-        recorded.mark(&mut head)?;
-        head.write(session, Frame::Length(recorded.target.length), false)
-            .await?;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
-            let through = tap.push(chunk).map_err(|mismatch| recorded.cut(self, mismatch))?;
-            send(session, through).await?;
-        }
-        let (_, _, held) = tap.finish().map_err(|mismatch| recorded.cut(self, mismatch))?;
-        Ok(session.write_response_body(Some(held), true).await?)
     }
 
     /// `on_drift = "report"`: the drifted bytes pass, as what they are.

@@ -5,37 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::digest::{Digest, Hasher};
-
-/// What a body must be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Expected {
-    /// Its SHA-256.
-    pub digest: Digest,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-/// A body differs from what was recorded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Mismatch {
-    /// Other bytes of the same length.
-    #[error("the bytes have sha256 {found}, not {expected}")]
-    Digest {
-        /// What came.
-        found: Digest,
-        /// What is recorded.
-        expected: Digest,
-    },
-    /// More or fewer bytes.
-    #[error("{found} bytes, not {expected}")]
-    Length {
-        /// How many came, at least.
-        found: u64,
-        /// What is recorded.
-        expected: u64,
-    },
-}
+use crate::digest::{Digest, Expected, Hasher, Mismatch};
 
 /// One body on its way.
 #[derive(Default)]

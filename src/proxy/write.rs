@@ -324,6 +324,10 @@ impl Gate {
             }
             Stage::Unseen(_) | Stage::Deleting(..) | Stage::Settled => {}
         }
+        if let Some(path) = &write.path {
+            // After the commit, before the client hears of it: nobody reads on from an earlier look.
+            self.memory().drop(path);
+        }
         Ok(())
     }
 

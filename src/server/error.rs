@@ -10,7 +10,6 @@ use crate::{
     ledger::LedgerError,
     server::child::ChildError,
     signer::SignerError,
-    spool::SpoolError,
     upstream::UpstreamError,
     wake::WakeError,
 };
@@ -79,9 +78,6 @@ pub enum StartError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The spool cannot be used.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
     /// The upstream's address cannot be used.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -123,7 +119,6 @@ impl StartError {
             | Self::Config(_)
             | Self::Challenged
             | Self::Key(_)
-            | Self::Spool(_)
             | Self::Upstream(_)
             | Self::Depot(DepotError::Unusable { .. })
             | Self::Wake(_) => 64,

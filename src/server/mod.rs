@@ -28,12 +28,12 @@ pub use self::{
 };
 use crate::{
     admin::health::Health,
+    cache::Cache,
     catalog::Catalog,
     config::Config,
     intake::{self, Intake},
     proxy::{Gate, GateParts, Host},
     server::{listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor},
-    spool::Spool,
     upstream::{Ask, Upstream, neutral::Reader},
 };
 
@@ -174,11 +174,7 @@ impl Keeper {
         if config.gate.metadata_access.is_none() {
             unchallenged(&*upstream).await?;
         }
-        let spool = Spool::new(
-            &config.gate.spool,
-            config.gate.spool_max_object,
-            config.gate.spool_max_total,
-        )?;
+        let cache = Cache::open(&config.cache, &shared.metrics).map_err(|_| StartError::Challenged)?;
         let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
         let intake = Intake::new(intake::Parts {
             config: Arc::clone(&config),
@@ -204,7 +200,7 @@ impl Keeper {
             intake,
             catalog,
             upstream,
-            spool: Arc::new(spool),
+            cache,
             metrics: shared.metrics,
         })
     }

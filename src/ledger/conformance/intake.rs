@@ -3,6 +3,7 @@
 use super::*;
 
 suite! {
+    changes_are_noticed
     an_upload_is_reserved_then_pending
     a_released_upload_leaves_nothing
     uploads_of_the_same_bytes_stand_beside_each_other
@@ -15,6 +16,16 @@ suite! {
     audit_lines_come_newest_first
     every_act_survives
     odd_values_survive
+}
+
+async fn changes_are_noticed(ledger: &dyn Ledger) {
+    let before = ledger.changes().await.unwrap();
+    assert_eq!(ledger.changes().await.unwrap(), before, "nothing was written");
+    let id = granted(ledger, "a", 1).await;
+    let reserved = ledger.changes().await.unwrap();
+    assert_ne!(reserved, before);
+    ledger.confirm(id, at(1)).await.unwrap();
+    assert_ne!(ledger.changes().await.unwrap(), reserved);
 }
 
 async fn an_upload_is_reserved_then_pending(ledger: &dyn Ledger) {

@@ -5,6 +5,7 @@
 //! connection inside a transaction. This module never decides what may follow what: that is `rule.rs`.
 
 mod audit;
+mod changes;
 mod check;
 mod fault;
 mod publish;
@@ -27,7 +28,7 @@ use jiff::Timestamp;
 
 use crate::target::TargetPath;
 
-use self::{fault::Fault, readers::Readers, writer::Writer};
+use self::{changes::Changes, fault::Fault, readers::Readers, writer::Writer};
 use super::{
     AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
     ReservationId, Reserved, RoleRow, Seq, Survey, Target,
@@ -39,8 +40,9 @@ const CHUNK: usize = 4096;
 
 /// The ledger in one SQLite file (write-ahead log, flushed at every commit).
 pub struct SqliteLedger {
-    // Before the writer, so that it is dropped first: the last to close the file folds the log back, and cannot
+    // Before the writer, so that they are dropped first: the last to close the file folds the log back, and cannot
     // when it only reads.
+    changes: Changes,
     readers: Readers,
     writer: Writer,
 }
@@ -56,6 +58,7 @@ impl SqliteLedger {
         let writer = Writer::start(conn, place.clone());
         let writer = writer.map_err(|error| Fault::Refused(error.to_string()).at(&place))?;
         Ok(Self {
+            changes: Changes::new(path.to_owned(), place.clone()),
             readers: Readers::new(path.to_owned(), place),
             writer,
         })
@@ -69,6 +72,7 @@ impl SqliteLedger {
         let place: Arc<str> = path.display().to_string().into();
         schema::look(path, &place)?;
         Ok(Self {
+            changes: Changes::new(path.to_owned(), place.clone()),
             readers: Readers::new(path.to_owned(), place.clone()),
             writer: Writer::none(place),
         })
@@ -82,6 +86,10 @@ impl SqliteLedger {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
+    async fn changes(&self) -> Result<u64, LedgerError> {
+        self.changes.count().await
+    }
+
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError> {
         let path = path.clone();
         self.readers.read(move |conn| read::entry(conn, &path)).await

@@ -1,0 +1,114 @@
+//! Readers in a hurry: a recorded artifact that is verified, fresh and in memory, asked for by an anonymous client. One
+//! look-up by the raw request target, no question to ledger, disk or upstream.
+//!
+//! An entry holds until the ledger changed (`Intake::epoch`), the path was written to through this gate, or the
+//! upstream's answer is no longer fresh; whatever is special about a request sends it the long way.
+
+use std::{collections::HashSet, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, header};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+
+use super::{
+    Gate,
+    answer::Head,
+    headers::Status,
+    kept::Kept,
+    memory::Held,
+};
+use crate::config::UpstreamConfig;
+
+/// A target that is ready.
+pub(super) struct Hit {
+    pub held: Arc<Held>,
+    body: Bytes,
+    /// Of a plain 200, but for `Age` and `Tufgate-Status`.
+    head: ResponseHeader,
+    epoch: u64,
+}
+
+impl Hit {
+    /// `epoch` as it was before the ledger was asked.
+    pub(super) fn new(held: Arc<Held>, body: Bytes, epoch: u64) -> Result<Self> {
+        let head = Head::kept(&held.headers, &held.expected)?.into_inner();
+        Ok(Self {
+            held,
+            body,
+            head,
+            epoch,
+        })
+    }
+
+    /// Bytes of memory it keeps busy, headers apart. A mapping costs none, but an entry does.
+    pub(super) fn weight(&self) -> usize {
+        512 + self.body.len()
+    }
+}
+
+/// Request headers whose presence sends a request the long way.
+pub(super) struct Special(HashSet<HeaderName>);
+
+impl Special {
+    pub(super) fn new(upstream: &UpstreamConfig) -> Self {
+        let mut names: HashSet<_> = upstream.credential_headers.iter().cloned().collect();
+        names.insert(HeaderName::from_static("prefer"));
+        if upstream.preserve_host {
+            names.insert(header::HOST);
+        }
+        Self(names)
+    }
+
+    fn any(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| self.0.contains(name))
+    }
+}
+
+impl Gate {
+    /// Answers a request for a target that is ready; `false` when it has to go the long way.
+    pub(super) async fn serve_hot(&self, session: &mut Session) -> Result<bool> {
+        let request = session.req_header();
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return Ok(false);
+        }
+        let Some(hit) = self.memory().hit(request.raw_path()) else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        let ready = hit.epoch == self.intake().epoch() && hit.held.is_fresh(now);
+        if !ready || self.0.special.any(&request.headers) {
+            return Ok(false);
+        }
+        let status = Status::Signed(self.parts().catalog.snapshot_version());
+        if conditional(&request.headers) {
+            let kept = Kept {
+                headers: &hit.held.headers,
+                expected: hit.held.expected,
+                bytes: hit.body.clone(),
+                status,
+                age: Some(hit.held.age(now)),
+                waited: None,
+            };
+            kept.answer(session).await?;
+            return Ok(true);
+        }
+        let mut head = Head::prepared(hit.head.clone());
+        head.set(header::AGE, hit.held.age(now))?;
+        head.status(status)?;
+        head.write_with(session, hit.body.clone()).await?;
+        Ok(true)
+    }
+}
+
+/// Whether a request asks for a part, or under conditions.
+fn conditional(headers: &HeaderMap) -> bool {
+    [
+        header::RANGE,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_MATCH,
+        header::IF_UNMODIFIED_SINCE,
+    ]
+    .iter()
+    .any(|name| headers.contains_key(name))
+}
