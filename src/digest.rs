@@ -87,12 +87,39 @@ impl Hasher {
 }
 
 /// What a body must be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Expected {
     /// Its SHA-256.
     pub digest: Digest,
     /// Its length in bytes.
     pub length: u64,
+}
+
+impl Expected {
+    /// What is expected of a body that is these bytes.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self {
+            length: bytes.as_ref().len() as u64,
+            digest: Digest::of(bytes),
+        }
+    }
+
+    /// Compares what came, whole.
+    pub fn check(&self, digest: Digest, length: u64) -> Result<(), Mismatch> {
+        if length != self.length {
+            return Err(Mismatch::Length {
+                found: length,
+                expected: self.length,
+            });
+        }
+        if digest != self.digest {
+            return Err(Mismatch::Digest {
+                found: digest,
+                expected: self.digest,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// A body differs from what was recorded.

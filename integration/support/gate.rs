@@ -57,6 +57,11 @@ impl Setup {
         self
     }
 
+    /// The same without a cache.
+    pub fn uncached(self) -> Self {
+        self.extra("[cache]\nmemory = 0\nmemory_max_object = 0\ndisk = 0\n")
+    }
+
     /// The same with further tables.
     pub fn extra(mut self, tables: &str) -> Self {
         tables.clone_into(&mut self.extra);

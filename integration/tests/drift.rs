@@ -26,7 +26,7 @@ fn changed(body: &[u8], at: usize) -> Vec<u8> {
 #[test]
 fn drifted_bytes_never_arrive_whole_in_any_framing() {
     let (_runtime, origin) = hostile_origin();
-    let gate = Gate::start(&Setup::learning(origin.url()));
+    let gate = Gate::start(&Setup::learning(origin.url()).uncached());
     let small = vec![b's'; 1024];
     let large = vec![b'l'; 300 * 1024];
     let mut counts = Vec::new();

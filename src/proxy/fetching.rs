@@ -1,104 +1,276 @@
-//! Recorded artifacts that are not at hand: read from the upstream, verified before the last byte leaves, and kept for
-//! the next reader where the upstream allows.
+//! Recorded artifacts that are not at hand: one request upstream for all who ask meanwhile, verified before the last chunk
+//! leaves, and kept for the next reader where the upstream allows.
+//!
+//! Anonymous readers are one herd, since the upstream cannot tell them apart; a reader with credentials or conditions of
+//! its own is a herd of one.
 
-use bytes::Bytes;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::{Method, StatusCode};
-use pingora::proxy::Session;
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora::{Result, proxy::Session};
 
 use super::{
     Gate,
     answer::{Frame, Head},
+    memory::Held,
     passing::{Cut, send},
     problem::Problem,
     recorded::Recorded,
-    tap::Tap,
 };
-use crate::{digest::Mismatch, policy::OnDrift, upstream::Answer};
+use crate::{
+    cache::{Broken, Follower, Herd, Joined, Leader, Opening, Relay, Stop},
+    digest::Expected,
+    freshness::Keeping,
+    policy::OnDrift,
+    target::TargetPath,
+    upstream::{Answer, Body},
+};
+
+/// Who share one request upstream: those that want the same bytes at a path, or one reader alone.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Key {
+    /// A number of its own.
+    Alone(u64),
+    /// Anonymous readers without conditions.
+    Anybody(TargetPath, Expected),
+}
+
+/// Header fields of the upstream's answer, for all who follow.
+type Fields = Arc<HeaderMap>;
+
+/// Requests on their way.
+pub(super) type Fetches = Herd<Key, Fields, Problem>;
+
+type Reader = Follower<Fields, Problem>;
+
+/// Most times a reader joins a request that is then given up, before it asks alone.
+const JOINS: usize = 3;
 
 impl Gate {
-    /// GET or HEAD of a recorded path whose bytes are not at hand.
+    /// GET or HEAD of a recorded path whose bytes are not at hand, or not to be used.
     pub(super) async fn fetch(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
-        self.fetch_alone(session, recorded).await
+        let ranged = session.req_header().headers.contains_key(header::RANGE) && recorded.query.is_none();
+        let ranged = ranged && self.parts().cache.takes(recorded.expected.length);
+        match self.fetch_as(session, recorded, ranged).await? {
+            Fetched::Answered => Ok(()),
+            // The whole is always right.
+            Fetched::NotKept => self.fetch_as(session, recorded, false).await.map(|_| ()),
+        }
     }
 
-    /// The same, for this reader alone.
-    pub(super) async fn fetch_alone(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
+    async fn fetch_as(&self, session: &mut Session, recorded: &Recorded<'_>, ranged: bool) -> Result<Fetched, Cut> {
         let head_only = session.req_header().method == Method::HEAD;
         let large = recorded.expected.length > self.config().gate.verify_first;
         // Small bodies are verified before they leave, so they heal by themselves; large ones would be cut each time.
         if recorded.drifted && recorded.rule.on_drift == OnDrift::Block && (large || head_only) {
             return Err(Problem::drift().into());
         }
-        let method = if head_only { Method::HEAD } else { Method::GET };
-        let answer = self
-            .parts()
-            .upstream
-            .ask(recorded.ask(method))
-            .await
-            .map_err(Problem::from)?;
+        if head_only {
+            self.fetch_head(session, recorded).await?;
+            return Ok(Fetched::Answered);
+        }
+        if recorded.forwarded.own() && recorded.query.is_none() {
+            for _ in 0..JOINS {
+                let key = Key::Anybody(recorded.path.clone(), recorded.expected);
+                let mut reader = match self.0.fetches.join(key) {
+                    Joined::Follow(reader) => reader,
+                    Joined::Lead(leader, reader) => match self.lead(session, recorded, leader).await? {
+                        Some(()) => reader,
+                        None => return Ok(Fetched::Answered),
+                    },
+                };
+                match reader.opening().await {
+                    Ok(Opening::Shared(fields)) => return self.follow(session, recorded, (&fields, reader), ranged).await,
+                    Ok(Opening::EachForItself) => break,
+                    Err(Broken::Lost) => {}
+                    Err(broken) => return Err(problem_of(broken).into()),
+                }
+            }
+        }
+        static ALONE: AtomicU64 = AtomicU64::new(0);
+        let key = Key::Alone(ALONE.fetch_add(1, Ordering::Relaxed));
+        let Joined::Lead(leader, mut reader) = self.0.fetches.join(key) else {
+            return Err(problem_of(Broken::Lost).into());
+        };
+        if self.lead(session, recorded, leader).await?.is_none() {
+            return Ok(Fetched::Answered);
+        }
+        match reader.opening().await.map_err(problem_of)? {
+            Opening::Shared(fields) => self.follow(session, recorded, (&fields, reader), ranged).await,
+            Opening::EachForItself => Err(problem_of(Broken::Lost).into()),
+        }
+    }
+
+    /// HEAD: length and status are all there is to compare.
+    async fn fetch_head(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
+        let ask = recorded.ask(Method::HEAD);
+        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
         let Some(answer) = self.pass_unless_ok(session, answer).await? else {
             return Ok(());
         };
-        self.judge_head(recorded, &answer, head_only)?;
-        if head_only {
-            let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
-            recorded.mark(&mut head)?;
-            return Ok(head.write(session, Frame::Length(recorded.expected.length), true).await?);
-        }
-        match large {
-            true => self.stream_verified(session, recorded, answer).await,
-            false => self.answer_verified(session, recorded, answer).await,
-        }
-    }
-
-    /// Small: fetched whole, verified, then answered; else a clean 502.
-    async fn answer_verified(&self, session: &mut Session, recorded: &Recorded<'_>, answer: Answer) -> Result<(), Cut> {
-        let headers = answer.headers.clone();
-        let bytes = self.verify(recorded, answer).await?;
-        let bytes = bytes.ok_or_else(|| Problem::unverifiable("x"))?;
-        self.parts().cache.put(&recorded.expected, bytes.clone());
-        self.remember(recorded, &headers);
-        self.answer_kept(session, recorded, &headers, bytes, None).await
-    }
-
-    /// A small body, whole; `None` when it is not what is recorded.
-    pub(super) async fn verify(&self, recorded: &Recorded<'_>, answer: Answer) -> Result<Option<Bytes>, Problem> {
-        let mut tap = Tap::verifying(recorded.expected);
-        let mut body = Vec::with_capacity(usize::try_from(recorded.expected.length).unwrap_or_default());
-        let mut stream = answer.body;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(Problem::from)?;
-            body.extend_from_slice(&chunk);
-            if let Err(mismatch) = tap.push(chunk) {
-                recorded.differs(self, mismatch.into());
-                return Ok(None);
-            }
-        }
-        match tap.finish() {
-            Ok(_) => Ok(Some(body.into())),
-            Err(mismatch) => {
-                recorded.differs(self, mismatch.into());
-                Ok(None)
-            }
-        }
-    }
-
-    /// Large: always framed by the recorded length, one chunk withheld until length and digest agree.
-    pub(super) async fn stream_verified(&self, session: &mut Session, recorded: &Recorded<'_>, answer: Answer) -> Result<(), Cut> {
-        let cut = |mismatch: Mismatch| Cut::Midway(recorded.differs(self, mismatch.into()).detail);
-        let mut tap = Tap::verifying(recorded.expected);
-        let mut stream = answer.body;
+        self.judge_head(recorded, &answer, true)?;
         let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
         recorded.mark(&mut head)?;
+        Ok(head.write(session, Frame::Length(recorded.expected.length), true).await?)
+    }
+
+    /// Asks upstream, for this reader and those that follow. `None` when this reader has its answer already: the
+    /// upstream's refusal is each one's own to hear.
+    async fn lead(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        leader: Leader<Key, Fields, Problem>,
+    ) -> Result<Option<()>, Cut> {
+        let answer = match self.parts().upstream.ask(recorded.ask(Method::GET)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let problem = Problem::from(error);
+                leader.fail(problem.clone());
+                return Err(problem.into());
+            }
+        };
+        if answer.status != StatusCode::OK {
+            leader.each_for_itself();
+            self.pass_unless_ok(session, answer).await?;
+            return Ok(None);
+        }
+        if let Err(problem) = self.judge_head(recorded, &answer, false) {
+            leader.fail(problem.clone());
+            return Err(problem.into());
+        }
+        let keeping = match recorded.query {
+            None => recorded.keeping(self, &answer.headers),
+            Some(_) => Keeping::Never,
+        };
+        let Answer { headers, body, .. } = answer;
+        let pumped = Pumped {
+            gate: self.clone(),
+            path: recorded.path.clone(),
+            drops: recorded.seen.drops,
+            held: Held::new(recorded.expected, &headers, keeping),
+        };
+        let relay = match keeping {
+            Keeping::Never => leader.pass(Arc::new(headers), recorded.expected),
+            _ => leader.open(Arc::new(headers), recorded.expected),
+        };
+        tokio::spawn(pumped.run(relay, body));
+        Ok(Some(()))
+    }
+
+    /// Hands a reader what arrives.
+    async fn follow(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        (fields, mut reader): (&Fields, Reader),
+        ranged: bool,
+    ) -> Result<Fetched, Cut> {
+        if ranged {
+            // A part is cut from verified bytes only.
+            let Some(bytes) = reader.verified().await.map_err(problem_of)? else {
+                return Ok(Fetched::NotKept);
+            };
+            self.answer_kept(session, recorded, fields, bytes, None).await?;
+            return Ok(Fetched::Answered);
+        }
+        let mut head = Head::upstream(StatusCode::OK, fields)?;
+        recorded.mark(&mut head)?;
+        if recorded.expected.length <= self.config().gate.verify_first {
+            let bytes = whole(&mut reader).await.map_err(problem_of)?;
+            head.write_with(session, bytes).await?;
+            return Ok(Fetched::Answered);
+        }
+        // Always framed by the recorded length, one chunk withheld until length and digest agree.
         head.write(session, Frame::Length(recorded.expected.length), false)
             .await?;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
-            let through = tap.push(chunk).map_err(cut)?;
-            send(session, through).await?;
+        loop {
+            match reader.next().await {
+                Ok(Some(chunk)) => send(session, chunk).await?,
+                Ok(None) => {
+                    session.write_response_body(None, true).await?;
+                    return Ok(Fetched::Answered);
+                }
+                Err(broken) => return Err(Cut::Midway(broken.to_string())),
+            }
         }
-        let (_, _, held) = tap.finish().map_err(cut)?;
-        Ok(session.write_response_body(Some(held), true).await?)
+    }
+}
+
+/// What became of a fetch.
+enum Fetched {
+    Answered,
+    /// A part was wanted, and the artifact is not there to cut it from.
+    NotKept,
+}
+
+/// A body on its way from the upstream to all who follow.
+struct Pumped {
+    gate: Gate,
+    path: TargetPath,
+    drops: u64,
+    /// What is remembered of the answer once the bytes are verified.
+    held: Option<Held>,
+}
+
+impl Pumped {
+    async fn run(self, mut relay: Relay<Key, Fields, Problem>, mut body: Body) {
+        loop {
+            let next = tokio::select! {
+                next = body.next() => next,
+                () = relay.abandoned() => return,
+            };
+            match next {
+                None => break,
+                Some(Err(error)) => return relay.fail(error.into()),
+                Some(Ok(chunk)) => match relay.push(chunk).await {
+                    Ok(()) => {}
+                    Err(Stop::Abandoned) => return,
+                    Err(Stop::Mismatch(_)) => return self.gate.differs(&self.path),
+                },
+            }
+        }
+        let Self {
+            gate,
+            path,
+            drops,
+            held,
+        } = self;
+        match (relay.finish().await, held) {
+            (Err(_), _) => gate.differs(&path),
+            (Ok(Some(_)), Some(held)) => {
+                gate.memory().hold(&path, held, drops);
+            }
+            (Ok(_), _) => {}
+        }
+    }
+}
+
+/// A small body, whole.
+async fn whole(reader: &mut Reader) -> Result<Bytes, Broken<Problem>> {
+    let first = reader.next().await?.unwrap_or_default();
+    let Some(second) = reader.next().await? else {
+        return Ok(first);
+    };
+    let mut all = BytesMut::from(&first[..]);
+    all.extend_from_slice(&second);
+    while let Some(chunk) = reader.next().await? {
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.freeze())
+}
+
+fn problem_of(broken: Broken<Problem>) -> Problem {
+    match broken {
+        Broken::Failed(problem) => problem,
+        Broken::Mismatch(mismatch) => mismatch.into(),
+        lost @ (Broken::Lost | Broken::Unreadable(_)) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", lost.to_string()).retry(1)
+        }
     }
 }

@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::{headers::Status, host::Host};
-use self::{host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write};
+use self::{fetching::Fetches, host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write};
 use crate::{
     cache::Cache, catalog::Catalog, config::Config, intake::Intake, target::split_target, telemetry::Metrics,
     upstream::Upstream,
@@ -64,6 +64,7 @@ struct State {
     waiters: Semaphore,
     memory: Memory,
     special: Special,
+    fetches: Fetches,
     host: Host,
 }
 
@@ -117,11 +118,13 @@ impl Gate {
         let waiters = Semaphore::new(parts.config.gate.max_waiters);
         let memory = Memory::new(parts.config.cache.memory / 2);
         let special = Special::new(&parts.config.upstream);
+        let fetches = Fetches::new(parts.cache.clone());
         Self(Arc::new(State {
             parts,
             waiters,
             memory,
             special,
+            fetches,
             host,
         }))
     }

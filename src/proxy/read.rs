@@ -80,6 +80,15 @@ impl Gate {
         Ok(kept.answer(session).await?)
     }
 
+    /// What an operator withdrew is not kept either, in no version.
+    fn forget(&self, path: &TargetPath, target: &Target) {
+        self.memory().drop(path);
+        let digests = target.superseded.iter().map(|old| &old.digest);
+        for digest in digests.chain([&target.digest]) {
+            self.parts().cache.forget(digest);
+        }
+    }
+
     /// Turns a problem before the first byte into its answer, one after it into a cut.
     async fn conclude(&self, session: &mut Session, answered: Result<(), Cut>) -> Result<Outcome> {
         match answered {
@@ -157,7 +166,10 @@ impl Gate {
                 };
             }
             match target.state {
-                State::Retracted => return Err(Problem::retracted()),
+                State::Retracted => {
+                    self.forget(&path, &target);
+                    return Err(Problem::retracted());
+                }
                 State::Deleted => return Err(deleted()),
                 State::Live => {}
             }

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Result, proxy::Session};
 
@@ -15,6 +16,7 @@ use super::{
     memory::Held,
     passing::Cut,
     problem::Problem,
+    tap::Tap,
 };
 use crate::{
     digest::{Expected, Mismatch},
@@ -105,7 +107,7 @@ impl Gate {
         }
         // A query never hits the cache.
         if recorded.query.is_some() {
-            return self.fetch_alone(session, recorded).await;
+            return self.fetch(session, recorded).await;
         }
         let held = self.memory().held(&recorded.path, &recorded.expected);
         let Some(bytes) = self.parts().cache.find(&recorded.expected).await else {
@@ -118,6 +120,10 @@ impl Gate {
             self.make_ready(session, recorded, held, &bytes)?;
             let age = Some(held.age(Instant::now()));
             return self.answer_kept(session, recorded, &held.headers, bytes, age).await;
+        }
+        // Without a validator there is no kept answer to credentials.
+        if !recorded.forwarded.anonymous() && held.as_ref().and_then(|held| held.validator()).is_none() {
+            return self.fetch(session, recorded).await;
         }
         self.serve_asked(session, recorded, held.as_deref(), bytes).await
     }
@@ -170,16 +176,11 @@ impl Gate {
         let small = recorded.expected.length <= self.config().gate.verify_first;
         let headers = answer.headers.clone();
         let validators = [header::ETAG, header::LAST_MODIFIED];
-        let validated = validators.iter().any(|name| headers.contains_key(name));
         let changed = held.is_some_and(|held| validators.iter().any(|name| held.headers.get(name) != headers.get(name)));
         let same = match self.judge_head(recorded, &answer, head_only) {
             Err(_) => false,
             Ok(()) if head_only => true,
-            Ok(()) if small => self.verify(recorded, answer).await?.is_some(),
-            // Nothing by which it could be asked next time: it is read and compared as if nothing were kept.
-            Ok(()) if !validated && !recorded.forwarded.anonymous() => {
-                return self.stream_verified(session, recorded, answer).await;
-            }
+            Ok(()) if small => self.is_same(recorded, answer).await?,
             Ok(()) => {
                 if changed {
                     self.intake().recheck(&recorded.path);
@@ -195,6 +196,22 @@ impl Gate {
         let nothing = HeaderMap::new();
         let headers = held.map_or(&nothing, |held| &held.headers);
         self.answer_kept(session, recorded, headers, bytes, None).await
+    }
+
+    /// Whether a body is the recorded one; told to whom it concerns when not.
+    async fn is_same(&self, recorded: &Recorded<'_>, answer: Answer) -> Result<bool, Problem> {
+        let mut tap = Tap::verifying(recorded.expected);
+        let mut body = answer.body;
+        while let Some(chunk) = body.next().await {
+            if tap.push(chunk.map_err(Problem::from)?).is_err() {
+                break;
+            }
+        }
+        let same = tap.finish().is_ok();
+        if !same {
+            self.differs(&recorded.path);
+        }
+        Ok(same)
     }
 
     /// Answers from verified bytes at hand.

@@ -5,7 +5,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::digest::{Digest, Expected, Hasher, Mismatch};
+use crate::digest::{Digest, Hasher};
+pub use crate::digest::{Expected, Mismatch};
 
 /// One body on its way.
 #[derive(Default)]
@@ -52,17 +53,10 @@ impl Tap {
     /// The body ended: its digest and length, and the chunk that was withheld.
     pub fn finish(self) -> Result<(Digest, u64, Bytes), Mismatch> {
         let (digest, length) = self.hasher.finish();
-        match self.expected {
-            Some(expected) if length != expected.length => Err(Mismatch::Length {
-                found: length,
-                expected: expected.length,
-            }),
-            Some(expected) if digest != expected.digest => Err(Mismatch::Digest {
-                found: digest,
-                expected: expected.digest,
-            }),
-            _ => Ok((digest, length, self.held)),
+        if let Some(expected) = self.expected {
+            expected.check(digest, length)?;
         }
+        Ok((digest, length, self.held))
     }
 }
 

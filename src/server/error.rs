@@ -7,6 +7,7 @@ use crate::{
     config::{Config, ConfigError},
     depot::{self, DepotError},
     keys::KeyError,
+    cache::CacheError,
     ledger::LedgerError,
     server::child::ChildError,
     signer::SignerError,
@@ -78,6 +79,9 @@ pub enum StartError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The cache's folder cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The upstream's address cannot be used.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -119,6 +123,7 @@ impl StartError {
             | Self::Config(_)
             | Self::Challenged
             | Self::Key(_)
+            | Self::Cache(_)
             | Self::Upstream(_)
             | Self::Depot(DepotError::Unusable { .. })
             | Self::Wake(_) => 64,

@@ -174,7 +174,7 @@ impl Keeper {
         if config.gate.metadata_access.is_none() {
             unchallenged(&*upstream).await?;
         }
-        let cache = Cache::open(&config.cache, &shared.metrics).map_err(|_| StartError::Challenged)?;
+        let cache = Cache::open(&config.cache, &shared.metrics)?;
         let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
         let intake = Intake::new(intake::Parts {
             config: Arc::clone(&config),

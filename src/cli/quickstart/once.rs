@@ -130,7 +130,12 @@ impl Trip {
 
         steps.begin("publish by PUT");
         let [small, large] = [self.artifact("small.bin", 1024)?, self.artifact("large.bin", LARGE)?];
-        for artifact in [&small, &large] {
+        // Not read before they are overwritten: nothing is kept of them.
+        let unread = [
+            self.artifact("unread-small.bin", 1024)?,
+            self.artifact("unread-large.bin", LARGE)?,
+        ];
+        for artifact in [&small, &large].into_iter().chain(&unread) {
             let reply = self.web.put(&artifact.path.encoded(), artifact.bytes.clone()).await?;
             expect(reply.status.is_success(), || {
                 format!("PUT {}: {}", artifact.path, shown(&reply))
@@ -139,7 +144,7 @@ impl Trip {
                 "the upstream has other bytes".to_owned()
             })?;
         }
-        steps.done("2 artifacts, 1 KiB and 1 MiB, stored upstream");
+        steps.done("4 artifacts, 1 KiB and 1 MiB, stored upstream");
 
         steps.begin("first fetch");
         let mut artifacts = Vec::new();
@@ -169,10 +174,7 @@ impl Trip {
         self.download_all(&artifacts, "first").await?;
         steps.done("each verified, by its bare and both hash-prefixed names");
 
-        let (intact, changed) = artifacts.split_at(artifacts.len() - 2);
-        let [small, large] = changed else {
-            return Err("two artifacts were published".to_owned());
-        };
+        let [small, large] = &unread;
         steps.begin("overwrite a small file behind the gate");
         self.overwrite(small)?;
         let reply = self.web.get(&small.path.encoded()).await?;
@@ -188,9 +190,16 @@ impl Trip {
             true => format!("cut short, {} of {} bytes", reply.body.len(), new.len()),
             false => "502, not a byte of it".to_owned(),
         });
-        for artifact in [small, large] {
+        for artifact in &unread {
             self.refused_to_client(artifact).await?;
         }
+
+        steps.begin("overwrite a file that was read before");
+        let read = artifacts.last().ok_or("nothing was published")?;
+        self.overwrite(read)?;
+        let reply = self.web.get(&read.path.encoded()).await?;
+        expect(whole(&reply, &read.bytes), || shown(&reply))?;
+        steps.done("the recorded bytes, which are kept");
 
         steps.begin("kill both processes");
         gate.kill().await?;
@@ -202,19 +211,20 @@ impl Trip {
         steps.begin("restart");
         let gate = self.start().await?;
         // The first client has seen versions before the kill: none may have decreased. The second has seen nothing.
-        self.download_all(intact, "first").await?;
-        self.download_all(intact, "second").await?;
-        for artifact in [small, large] {
+        self.download_all(&artifacts, "first").await?;
+        self.download_all(&artifacts, "second").await?;
+        for artifact in &unread {
             self.refused_to_client(artifact).await?;
         }
         steps.done("all still there and verified, overwritten ones still refused");
 
         steps.begin("put the old bytes back upstream");
-        for artifact in [small, large] {
+        for artifact in unread.iter().chain([read]) {
             self.restore(artifact)?;
             self.come_back(artifact).await?;
         }
         self.download_all(&artifacts, "first").await?;
+        self.download_all(&unread, "first").await?;
         steps.done("all are delivered again");
 
         steps.begin("stop");
