@@ -86,6 +86,63 @@ impl Hasher {
     }
 }
 
+/// What a body must be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expected {
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl Expected {
+    /// What is expected of a body that is these bytes.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self {
+            length: bytes.as_ref().len() as u64,
+            digest: Digest::of(bytes),
+        }
+    }
+
+    /// Compares what came, whole.
+    pub fn check(&self, digest: Digest, length: u64) -> Result<(), Mismatch> {
+        if length != self.length {
+            return Err(Mismatch::Length {
+                found: length,
+                expected: self.length,
+            });
+        }
+        if digest != self.digest {
+            return Err(Mismatch::Digest {
+                found: digest,
+                expected: self.digest,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A body differs from what was recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// Other bytes of the same length.
+    #[error("the bytes have sha256 {found}, not {expected}")]
+    Digest {
+        /// What came.
+        found: Digest,
+        /// What is recorded.
+        expected: Digest,
+    },
+    /// More or fewer bytes.
+    #[error("{found} bytes, not {expected}")]
+    Length {
+        /// How many came, at least.
+        found: u64,
+        /// What is recorded.
+        expected: u64,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -174,6 +174,7 @@ mod ledger;
 mod upstream;
 mod wake;
 
+mod cache;
 mod catalog;
 mod intake;
 mod signer;
@@ -215,6 +216,10 @@ pub mod seams {
 /// What this package's tests and fuzz targets look into; no part of the surface, and may change at any time.
 #[doc(hidden)]
 pub mod internals {
+    /// Verified artifacts.
+    pub mod cache {
+        pub use crate::cache::*;
+    }
     /// The TUF client, step by step.
     pub mod client {
         pub use crate::client::*;

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::Log;
@@ -86,6 +86,9 @@ macro_rules! metrics {
     (@new IntCounterVec, $name:expr, $help:expr, [$($label:literal),+]) => {
         IntCounterVec::new(Opts::new($name, $help), &[$($label),+])
     };
+    (@new IntGaugeVec, $name:expr, $help:expr, [$($label:literal),+]) => {
+        IntGaugeVec::new(Opts::new($name, $help), &[$($label),+])
+    };
 }
 
 metrics! {
@@ -121,6 +124,20 @@ metrics! {
     untapped_total: IntCounterVec["hook"],
     /// 1 while wildcard answers of the upstream keep learning by fetch off.
     learning_disabled: IntGauge,
+    /// Artifacts found in the cache, by where they lay: `memory` or `disk`.
+    cache_hits_total: IntCounterVec["place"],
+    /// Look-ups of artifacts that the cache did not hold.
+    cache_misses_total: IntCounter,
+    /// Artifacts on their way into the cache, by how it ended: `kept`, `refused` (other bytes came), `dropped` (no room,
+    /// or forgotten meanwhile) or `aborted` (the end never came).
+    cache_fills_total: IntCounterVec["outcome"],
+    /// Artifacts that left the cache to make room, by place.
+    cache_evictions_total: IntCounterVec["place"],
+    /// Files of the cache that were not what the gate had written; none was served.
+    cache_damaged_total: IntCounter,
+    /// Bytes the cache holds, by place: `memory`, `disk` (fills in progress and files that are still read included), and
+    /// `mapped`, the part of `disk` that is mapped into memory.
+    cache_bytes: IntGaugeVec["place"],
 }
 
 impl Metrics {

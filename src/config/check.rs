@@ -10,7 +10,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer,
+    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer, cache,
     error::Source,
     raw, rules, tuf, upstream,
     value::{Size, Span},
@@ -27,11 +27,14 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let raw: raw::File = source.read()?;
     let folder = source.file.parent().unwrap_or(Path::new(""));
     let gate = gate(source, folder, &raw)?;
+    let depot = folder.join(raw.depot.path);
+    let taken = [("depot.path", depot.as_path()), ("gate.spool", gate.spool.as_path())];
     let config = Config {
         file: source.file.to_owned(),
         upstream: upstream::check(source, folder, raw.upstream)?,
+        cache: cache::check(source, folder, &raw.cache, &taken)?,
         ledger: folder.join(raw.ledger.path),
-        depot: folder.join(raw.depot.path),
+        depot,
         signer: signer(source, folder, &raw.signer, &gate)?,
         tuf: tuf::check(source, &raw.tuf)?,
         keys: keys(source, folder, raw.keys)?,

@@ -11,12 +11,13 @@ use crate::policy::{Admission, Kind};
 const UPSTREAM: &str = "[upstream]\nurl = \"http://127.0.0.1:8000\"\n";
 
 /// Every table, with a line that makes it whole apart from an unknown key.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 16] = [
     ("", ""),
     ("[gate]", ""),
     ("[upstream]", ""),
     ("[upstream.identity]", ""),
     ("[metadata]", ""),
+    ("[cache]", ""),
     ("[ledger]", ""),
     ("[depot]", ""),
     ("[signer]", ""),
@@ -161,6 +162,32 @@ fn bad_values_are_told_where_and_what_to_do() {
             "`metadata.access` cannot be `pubic`",
             "did you mean `public`?",
         ),
+        (
+            "[cache]\nmemory = \"1MiB\"\nmemory_max_object = \"2MiB\"",
+            5,
+            "more than `cache.memory`",
+            "nothing in memory",
+        ),
+        (
+            "[cache]\nmemory_max_object = \"65MiB\"",
+            4,
+            "at most 64 MiB",
+            "",
+        ),
+        (
+            "[cache]\nmax_object = \"128KiB\"",
+            3,
+            "more than `cache.max_object`",
+            "",
+        ),
+        (
+            "[cache]\ndisk = \"1GB\"",
+            3,
+            "`cache.max_object` is more than `cache.disk`",
+            "`disk = 0`",
+        ),
+        ("[cache]\npath = \"metadata\"", 4, "the folder of `depot.path`", "its own"),
+        ("[cache]\nfresh_for = \"2d\"", 4, "at most 86400s", ""),
         ("[signer]\nretain = \"30m\"", 4, "at least 3601 s", ""),
         ("[signer]\nbatch = 0", 4, "at least 1", ""),
         ("[tuf]\nbins = 24", 4, "power of two", "1,000 targets"),
@@ -312,6 +339,18 @@ fn paths_start_at_the_folder_of_the_file() {
     let deep = format!("/{}/t.toml", "d".repeat(120));
     let error = Config::parse(UPSTREAM, deep).unwrap_err();
     assert!(error.message.contains("Unix socket") && error.hint.is_some(), "{error}");
+}
+
+#[test]
+fn a_cache_may_be_in_memory_alone_on_disk_alone_or_nowhere() {
+    for (text, memory, disk) in [
+        ("disk = 0", 256 << 20, 0),
+        ("memory = 0\nmemory_max_object = 0", 0, 10 << 30),
+        ("memory = 0\nmemory_max_object = 0\ndisk = 0", 0, 0),
+    ] {
+        let cache = parse(&format!("{UPSTREAM}[cache]\n{text}\n")).unwrap().cache;
+        assert_eq!((cache.memory, cache.disk), (memory, disk), "{text}");
+    }
 }
 
 #[test]

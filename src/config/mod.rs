@@ -3,6 +3,7 @@
 //! Everything but `upstream.url` has a default. An unknown key, and a key that would be quietly ignored, is an error
 //! with file, line and hint. `config/full.toml` shows every key. Nothing here opens a key or a database.
 
+mod cache;
 mod check;
 mod error;
 #[cfg(test)]
@@ -35,6 +36,9 @@ pub struct Config {
     pub(crate) gate: Gate,
     /// The artifact server.
     pub(crate) upstream: UpstreamConfig,
+    /// Verified artifacts, kept.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the cache is not wired into reads yet"))]
+    pub(crate) cache: Cache,
     /// SQLite file of the ledger.
     pub(crate) ledger: PathBuf,
     /// Folder of the depot.
@@ -165,6 +169,23 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// `[cache]`
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Most bytes of small artifacts in memory (256 MiB); files of large ones are mapped, up to as much again. 0: none.
+    pub memory: u64,
+    /// Largest artifact that is kept in memory rather than on disk (256 KiB).
+    pub memory_max_object: u64,
+    /// Folder of the larger ones: the gate's own, on a local file system.
+    pub path: PathBuf,
+    /// Most bytes on disk, fills in progress included (10 GiB). 0: none, and no folder.
+    pub disk: u64,
+    /// Largest artifact kept at all (1 GiB).
+    pub max_object: u64,
+    /// For how long an anonymous answer under an `immutable` rule is fresh (60 s).
+    pub fresh_for: Duration,
 }
 
 /// `[signer]`

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub gate: Gate,
     pub upstream: Upstream,
     pub metadata: Metadata,
+    pub cache: Cache,
     pub ledger: Ledger,
     pub depot: Depot,
     pub signer: Signer,
@@ -125,6 +126,30 @@ pub(super) enum Access {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metadata {
     pub access: Option<Access>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cache {
+    pub memory: Size,
+    pub memory_max_object: Size,
+    pub path: PathBuf,
+    pub disk: Size,
+    pub max_object: Size,
+    pub fresh_for: Span,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            memory: Size(256 << 20),
+            memory_max_object: Size(256 << 10),
+            path: "cache".into(),
+            disk: Size(10 << 30),
+            max_object: Size(1 << 30),
+            fresh_for: seconds(60),
+        }
+    }
 }
 
 #[derive(Deserialize)]

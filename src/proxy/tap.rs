@@ -6,36 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::digest::{Digest, Hasher};
-
-/// What a body must be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Expected {
-    /// Its SHA-256.
-    pub digest: Digest,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-/// A body differs from what was recorded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Mismatch {
-    /// Other bytes of the same length.
-    #[error("the bytes have sha256 {found}, not {expected}")]
-    Digest {
-        /// What came.
-        found: Digest,
-        /// What is recorded.
-        expected: Digest,
-    },
-    /// More or fewer bytes.
-    #[error("{found} bytes, not {expected}")]
-    Length {
-        /// How many came, at least.
-        found: u64,
-        /// What is recorded.
-        expected: u64,
-    },
-}
+pub use crate::digest::{Expected, Mismatch};
 
 /// One body on its way.
 #[derive(Default)]
@@ -82,17 +53,10 @@ impl Tap {
     /// The body ended: its digest and length, and the chunk that was withheld.
     pub fn finish(self) -> Result<(Digest, u64, Bytes), Mismatch> {
         let (digest, length) = self.hasher.finish();
-        match self.expected {
-            Some(expected) if length != expected.length => Err(Mismatch::Length {
-                found: length,
-                expected: expected.length,
-            }),
-            Some(expected) if digest != expected.digest => Err(Mismatch::Digest {
-                found: digest,
-                expected: expected.digest,
-            }),
-            _ => Ok((digest, length, self.held)),
+        if let Some(expected) = self.expected {
+            expected.check(digest, length)?;
         }
+        Ok((digest, length, self.held))
     }
 }
 

@@ -1,0 +1,336 @@
+//! A large body on its way: hashed, and written to a file, by the blocking threads beside the event loop.
+//!
+//! Chunks wait in a short queue. Work starts when enough of them wait to be worth a thread, and ends when none do, so that
+//! a thousand slow bodies hold no thread. Who pushes faster than the disk writes waits, without blocking. When the disk is
+//! full the file is given up and the hashing goes on: the verdict does not depend on it.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking};
+
+use super::{
+    disk::{Disk, Promise},
+    error::CacheError,
+    folder::{Folder, Identity},
+    index::Space,
+    lock,
+};
+use crate::digest::{Digest, Hasher};
+
+/// Bytes waiting from which on a thread is set to work.
+const START: usize = 128 << 10;
+/// Bytes waiting from which on the pusher waits too.
+const FULL: usize = 512 << 10;
+
+/// One body being hashed and, while that goes well, written.
+pub(super) struct Writer(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// The queue shrank, or the work stopped. Only the writer's owner waits.
+    moved: Notify,
+    /// Bytes in the file, from its beginning.
+    written: AtomicU64,
+    /// The file, from its first byte on; it stays for those who read from it, also when it was given up.
+    file: OnceLock<Arc<Temporary>>,
+    given_up: AtomicBool,
+}
+
+struct State {
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// Here while nobody works.
+    work: Option<Work>,
+    /// A thread died at work.
+    lost: bool,
+}
+
+/// What the thread at work has to itself.
+struct Work {
+    hasher: Hasher,
+    sink: Sink,
+}
+
+enum Sink {
+    /// Hashed alone.
+    Nowhere,
+    /// No byte has come yet.
+    Planned(Promise),
+    Open(Promise, Arc<Temporary>),
+    GivenUp(CacheError),
+}
+
+/// How a body ended.
+pub(super) struct Written {
+    pub digest: Digest,
+    pub length: u64,
+    /// The file with all of it.
+    pub kept: Result<(Promise, Arc<Temporary>), CacheError>,
+}
+
+impl Writer {
+    /// A writer into the promised room, or one that hashes alone.
+    pub(super) fn new(promise: Option<Promise>) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                queued: 0,
+                work: Some(Work {
+                    hasher: Hasher::default(),
+                    sink: promise.map_or(Sink::Nowhere, Sink::Planned),
+                }),
+                lost: false,
+            }),
+            moved: Notify::new(),
+            written: AtomicU64::new(0),
+            file: OnceLock::new(),
+            given_up: AtomicBool::new(false),
+        }))
+    }
+
+    /// Takes the next chunk, as soon as there is room for it.
+    pub(super) async fn push(&mut self, chunk: Bytes) {
+        while lock(&self.0.state).full() {
+            self.0.moved.notified().await;
+        }
+        let mut state = lock(&self.0.state);
+        if state.lost {
+            return;
+        }
+        state.queued += chunk.len();
+        state.queue.push_back(chunk);
+        if state.queued >= START
+            && let Some(work) = state.work.take()
+        {
+            self.0.set_to_work(work);
+        }
+    }
+
+    /// The body ended: waits for the rest of the work.
+    pub(super) async fn finish(self) -> Result<Written, CacheError> {
+        loop {
+            let rest = {
+                let mut state = lock(&self.0.state);
+                if state.lost {
+                    return Err(CacheError::WriterGone);
+                }
+                state.work.take().map(|work| (work, state.take()))
+            };
+            if let Some((mut work, rest)) = rest {
+                let shared = Arc::clone(&self.0);
+                let ending = spawn_blocking(move || {
+                    for chunk in rest {
+                        work.take(&shared, &chunk);
+                    }
+                    work.finish()
+                });
+                return ending.await.map_err(|_| CacheError::WriterGone);
+            }
+            self.0.moved.notified().await;
+        }
+    }
+
+    /// For reading back what was written. `None` for a body that is hashed alone.
+    pub(super) fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.0))
+    }
+}
+
+impl State {
+    fn full(&self) -> bool {
+        self.queued >= FULL && !self.lost
+    }
+
+    fn take(&mut self) -> VecDeque<Bytes> {
+        self.queued = 0;
+        std::mem::take(&mut self.queue)
+    }
+}
+
+impl Shared {
+    fn set_to_work(self: &Arc<Self>, mut work: Work) {
+        let shared = Arc::clone(self);
+        spawn_blocking(move || {
+            let alarm = Alarm(&shared);
+            loop {
+                let mut state = lock(&shared.state);
+                let Some(chunk) = state.queue.pop_front() else {
+                    // Under the lock that found the queue empty: whoever pushes next sees that nobody works.
+                    state.work = Some(work);
+                    break;
+                };
+                drop(state);
+                work.take(&shared, &chunk);
+                lock(&shared.state).queued -= chunk.len();
+                shared.moved.notify_one();
+            }
+            std::mem::forget(alarm);
+            shared.moved.notify_one();
+        });
+    }
+}
+
+/// Goes off when a thread dies at work, so that nobody waits for it.
+struct Alarm<'a>(&'a Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).lost = true;
+        self.0.moved.notify_one();
+    }
+}
+
+impl Work {
+    fn take(&mut self, shared: &Shared, chunk: &Bytes) {
+        let at = self.hasher.length();
+        self.hasher.update(chunk);
+        let sink = match std::mem::replace(&mut self.sink, Sink::Nowhere) {
+            Sink::Planned(promise) => open(promise, shared),
+            sink => sink,
+        };
+        self.sink = match sink {
+            Sink::Open(promise, file) => match file.file.write_all_at(chunk, at) {
+                Ok(()) => {
+                    shared.written.store(at + chunk.len() as u64, Ordering::Release);
+                    Sink::Open(promise, file)
+                }
+                Err(error) => Sink::GivenUp(failed(&promise.disk, error)),
+            },
+            sink => sink,
+        };
+        if matches!(self.sink, Sink::GivenUp(_)) {
+            shared.given_up.store(true, Ordering::Release);
+        }
+    }
+
+    fn finish(self) -> Written {
+        let (digest, length) = self.hasher.finish();
+        Written {
+            digest,
+            length,
+            kept: match self.sink {
+                Sink::Open(promise, file) => Ok((promise, file)),
+                Sink::GivenUp(error) => Err(error),
+                Sink::Nowhere | Sink::Planned(_) => Err(CacheError::NotTaken { length }),
+            },
+        }
+    }
+}
+
+/// Makes room and opens the file, at the first chunk.
+fn open(promise: Promise, shared: &Shared) -> Sink {
+    let disk = &promise.disk;
+    let length = promise.space.bytes();
+    if !disk.make_room() {
+        return Sink::GivenUp(CacheError::NoRoom { length });
+    }
+    // Asked first, lest a disk that is nearly full be filled to its end for nothing. What cannot be told is tried.
+    if disk.folder.free().is_ok_and(|free| free < length) {
+        return Sink::GivenUp(failed(disk, io::ErrorKind::StorageFull.into()));
+    }
+    match disk.folder.temporary() {
+        Ok((file, path)) => {
+            let file = Arc::new(Temporary {
+                file,
+                path,
+                space: Arc::clone(&promise.space),
+                placed: AtomicBool::new(false),
+            });
+            let file = Arc::clone(shared.file.get_or_init(|| file));
+            Sink::Open(promise, file)
+        }
+        Err(error) => Sink::GivenUp(failed(disk, error)),
+    }
+}
+
+fn failed(disk: &Disk, source: io::Error) -> CacheError {
+    let folder = disk.folder.path().to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            CacheError::NoSpace { folder }
+        }
+        _ => CacheError::File {
+            folder,
+            act: "written",
+            source,
+        },
+    }
+}
+
+/// A file that is not whole yet. Loses its name with the last who has it, unless it was put into its place.
+pub(super) struct Temporary {
+    pub file: File,
+    pub space: Arc<Space>,
+    path: PathBuf,
+    placed: AtomicBool,
+}
+
+impl Temporary {
+    /// Puts it into its place.
+    pub(super) fn place(&self, folder: &Folder, digest: &Digest) -> io::Result<Identity> {
+        let identity = folder.place(&self.file, &self.path, digest)?;
+        self.placed.store(true, Ordering::Release);
+        Ok(identity)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.placed.load(Ordering::Acquire) {
+            return;
+        }
+        let path = std::mem::take(&mut self.path);
+        let space = Arc::clone(&self.space);
+        // Its blocks are freed by the last close, which may be that of a clone.
+        let file = self.file.try_clone();
+        let remove = move || {
+            let _ = fs::remove_file(path);
+            drop((file, space));
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+/// Reads what of a body is in its file, while it is written and after.
+#[derive(Clone)]
+pub(super) struct Reader(Arc<Shared>);
+
+impl Reader {
+    /// How much from its beginning can be read.
+    pub(super) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Acquire)
+    }
+
+    /// No more will be written than there is.
+    pub(super) fn given_up(&self) -> bool {
+        self.0.given_up.load(Ordering::Acquire)
+    }
+
+    /// Bytes below [`Reader::written`].
+    pub(super) async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let file = self.0.file.get().map(Arc::clone);
+        let file = file.ok_or(io::ErrorKind::NotFound)?;
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let read = spawn_blocking(move || {
+            let mut bytes = vec![0; length];
+            file.file.read_exact_at(&mut bytes, range.start)?;
+            Ok(Bytes::from(bytes))
+        });
+        read.await.map_err(io::Error::other)?
+    }
+}
