@@ -39,7 +39,10 @@ pub fn parse(header: &str, length: u64) -> Ranges {
         if asked > MAX_RANGES {
             return Ranges::Whole;
         }
-        match member.split_once('-').and_then(|(first, last)| one(first, last, length)) {
+        match member
+            .split_once('-')
+            .and_then(|(first, last)| one(first, last, length))
+        {
             None | Some(One::Whole) => return Ranges::Whole,
             Some(One::Unsatisfiable) => {}
             Some(One::Part(part)) => parts.push(part),

@@ -206,11 +206,19 @@ fn a_full_cache_fails_no_reader() {
         let request = format!("GET /{name} HTTP/1.1\r\nHost: x\r\nRange: bytes=9-\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let head = head(&mut stream);
-        assert!(head.starts_with("HTTP/1.1 206") || head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 206") || head.starts_with("HTTP/1.1 200"),
+            "{head}"
+        );
         readers.push(stream);
         let part = http::request(gate.addr, "GET", &format!("/{name}"), &[("Range", "bytes=0-9")], b"");
         let expected = if part.status == 206 { 10 } else { body.len() };
-        assert_eq!((part.whole, part.body.len()), (true, expected), "{name}: {}", part.status);
+        assert_eq!(
+            (part.whole, part.body.len()),
+            (true, expected),
+            "{name}: {}",
+            part.status
+        );
     }
 }
 

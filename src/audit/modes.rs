@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, now: Timestamp, report: &mut Report) {
     look.depot(&config.depot);
     look.shared(&config.file, "who may write it decides what the gate does");
     look.socket(&config.signer.socket);
-    look.spool(&config.gate.spool);
+    look.cache(&config.cache.path);
     for place in [&config.file, &config.ledger, &config.depot, &config.signer.socket] {
         if let Some(folder) = place.parent() {
             look.shared(or_here(folder), "who may write it may put other files in their places");
@@ -187,19 +187,12 @@ impl Look<'_> {
         }
     }
 
-    /// Its files have no names: whatever has one was left by a crash or does not belong there.
-    fn spool(&mut self, path: &Path) {
+    /// What lies in it is hashed before it is used; who may read it reads artifacts without asking the upstream.
+    fn cache(&mut self, path: &Path) {
         let Ok(meta) = fs::metadata(path) else { return };
         if meta.mode() & NOT_OWNER != 0 {
             let message = format!("others than its owner may enter it (mode {:o})", meta.mode() & 0o777);
             self.report.note(Code::Mode, path.display(), message);
-        }
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            let old = entry.metadata().is_ok_and(|meta| self.age(&meta) > FRESH);
-            if old {
-                let message = "a file in the spool that nobody uses; the next start removes it";
-                self.report.note(Code::Leftover, entry.path().display(), message);
-            }
         }
     }
 

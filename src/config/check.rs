@@ -26,9 +26,9 @@ const MAX_SOCKET: usize = 107;
 pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let raw: raw::File = source.read()?;
     let folder = source.file.parent().unwrap_or(Path::new(""));
-    let gate = gate(source, folder, &raw)?;
+    let gate = gate(source, &raw)?;
     let depot = folder.join(raw.depot.path);
-    let taken = [("depot.path", depot.as_path()), ("gate.spool", gate.spool.as_path())];
+    let taken = [("depot.path", depot.as_path())];
     let config = Config {
         file: source.file.to_owned(),
         upstream: upstream::check(source, folder, raw.upstream)?,
@@ -58,7 +58,7 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     Ok(config)
 }
 
-fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
+fn gate(source: &Source<'_>, file: &raw::File) -> Checked<Gate> {
     let raw = &file.gate;
     let at = |key, message: String| source.at(&["gate", key], format!("`gate.{key}` {message}"));
     let prefix = &raw.metadata_prefix;
@@ -85,16 +85,12 @@ fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
         Some(_) => return Err(at("threads", "is 1 to 1024".into())),
         None => available_parallelism().map_or(1, usize::from),
     };
-    let (Size(verify_first), Size(max_object), Size(max_total)) =
-        (raw.verify_first, raw.spool_max_object, raw.spool_max_total);
+    let Size(verify_first) = raw.verify_first;
     if verify_first > 64 << 20 {
         return Err(at(
             "verify_first",
             "is at most 64 MiB: that much memory is held for each request".into(),
         ));
-    }
-    if max_object > max_total {
-        return Err(at("spool_max_object", "is more than `gate.spool_max_total`".into()));
     }
     within(source, "gate", "grace", raw.grace, Duration::ZERO, HOUR)?;
     within(
@@ -123,9 +119,6 @@ fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
         },
         timestamp_max_age: raw.timestamp_max_age,
         verify_first,
-        spool: folder.join(&raw.spool),
-        spool_max_object: max_object,
-        spool_max_total: max_total,
         max_body: raw.max_body.0,
         min_rate: raw.min_rate,
         client_timeout: raw.client_timeout.0,

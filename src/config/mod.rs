@@ -114,12 +114,6 @@ pub struct Gate {
     pub timestamp_max_age: u32,
     /// Recorded artifacts up to this size are verified before their first byte leaves (256 KiB).
     pub verify_first: u64,
-    /// Where ranges of recorded artifacts are cut from verified copies.
-    pub spool: PathBuf,
-    /// Largest artifact spooled (1 GiB); larger ones are answered 200 whole.
-    pub spool_max_object: u64,
-    /// Most bytes spooled at once (4 GiB).
-    pub spool_max_total: u64,
     /// Most bytes of a request body (0: no limit).
     pub max_body: u64,
     /// A client must move at least this many bytes a second, averaged (1,024; 0: off).

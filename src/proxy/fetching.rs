@@ -85,7 +85,9 @@ impl Gate {
                     },
                 };
                 match reader.opening().await {
-                    Ok(Opening::Shared(fields)) => return self.follow(session, recorded, (&fields, reader), ranged).await,
+                    Ok(Opening::Shared(fields)) => {
+                        return self.follow(session, recorded, (&fields, reader), ranged).await;
+                    }
                     Ok(Opening::EachForItself) => break,
                     Err(Broken::Lost) => {}
                     Err(broken) => return Err(problem_of(broken).into()),
@@ -116,7 +118,9 @@ impl Gate {
         self.judge_head(recorded, &answer, true)?;
         let mut head = Head::upstream(StatusCode::OK, &answer.headers)?;
         recorded.mark(&mut head)?;
-        Ok(head.write(session, Frame::Length(recorded.expected.length), true).await?)
+        Ok(head
+            .write(session, Frame::Length(recorded.expected.length), true)
+            .await?)
     }
 
     /// Asks upstream, for this reader and those that follow. `None` when this reader has its answer already: the

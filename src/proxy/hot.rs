@@ -10,13 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{
-    Gate,
-    answer::Head,
-    headers::Status,
-    kept::Kept,
-    memory::Held,
-};
+use super::{Gate, answer::Head, headers::Status, kept::Kept, memory::Held};
 use crate::config::UpstreamConfig;
 
 /// A target that is ready.

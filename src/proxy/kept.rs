@@ -91,7 +91,10 @@ impl Kept<'_> {
         pieces.push(Bytes::from(format!("\r\n--{boundary}--\r\n")));
         let total = pieces.iter().map(|piece| piece.len() as u64).sum();
         let mut head = self.head(StatusCode::PARTIAL_CONTENT)?;
-        head.set(header::CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"))?;
+        head.set(
+            header::CONTENT_TYPE,
+            format!("multipart/byteranges; boundary={boundary}"),
+        )?;
         head.write(session, Frame::Length(total), false).await?;
         let last = pieces.len() - 1;
         for (number, piece) in pieces.into_iter().enumerate() {

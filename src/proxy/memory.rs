@@ -88,7 +88,10 @@ impl Held {
     pub(super) fn confirmed(&self, answer: &HeaderMap) -> HeaderMap {
         let mut headers = self.headers.clone();
         for name in answer.keys() {
-            if matches!(*name, header::CONTENT_LENGTH | header::CONTENT_ENCODING | header::CONTENT_TYPE | header::CONTENT_RANGE) {
+            if matches!(
+                *name,
+                header::CONTENT_LENGTH | header::CONTENT_ENCODING | header::CONTENT_TYPE | header::CONTENT_RANGE
+            ) {
                 continue;
             }
             headers.remove(name);
@@ -168,6 +171,9 @@ impl Memory {
 }
 
 fn weight(bytes: usize, headers: &HeaderMap) -> u32 {
-    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 64)
+        .sum();
     u32::try_from(bytes + fields).unwrap_or(u32::MAX)
 }

@@ -36,8 +36,10 @@ use pingora::{
 use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::{
+    fetching::Fetches, host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write,
+};
 pub use self::{headers::Status, host::Host};
-use self::{fetching::Fetches, host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write};
 use crate::{
     cache::Cache, catalog::Catalog, config::Config, intake::Intake, target::split_target, telemetry::Metrics,
     upstream::Upstream,

@@ -1,5 +1,5 @@
 //! Reads of tracked paths: which record a request is for, and whether it may be answered now. `recorded.rs` answers from
-//! a record, `spooled.rs` its ranges, `teaching.rs` what is not recorded yet.
+//! a record, `teaching.rs` what is not recorded yet.
 //!
 //! Everything is read through `upstream/`, small and large, recorded or not: one loop, in which a redirect can be
 //! followed, a commit awaited and a frame forced, none of which Pingora's response filters allow.
@@ -38,7 +38,9 @@ impl Gate {
                 self.conclude(session, answered).await
             }
             Ok(Found::Superseded(path, forwarded, expected, bytes)) => {
-                let answered = self.serve_superseded(session, &path, forwarded, (expected, bytes)).await;
+                let answered = self
+                    .serve_superseded(session, &path, forwarded, (expected, bytes))
+                    .await;
                 self.conclude(session, answered).await
             }
             Ok(Found::Teaching(at, forwarded)) => {

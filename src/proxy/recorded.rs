@@ -160,7 +160,8 @@ impl Gate {
                 Some(_) => Err(Problem::unverifiable("it is no answer").into()),
             };
         }
-        self.serve_granted(session, recorded, (held, bytes), answer, head_only).await
+        self.serve_granted(session, recorded, (held, bytes), answer, head_only)
+            .await
     }
 
     /// The upstream gives this reader what it takes for the artifact: the reader gets the recorded bytes. Small bodies are
@@ -176,7 +177,11 @@ impl Gate {
         let small = recorded.expected.length <= self.config().gate.verify_first;
         let headers = answer.headers.clone();
         let validators = [header::ETAG, header::LAST_MODIFIED];
-        let changed = held.is_some_and(|held| validators.iter().any(|name| held.headers.get(name) != headers.get(name)));
+        let changed = held.is_some_and(|held| {
+            validators
+                .iter()
+                .any(|name| held.headers.get(name) != headers.get(name))
+        });
         let same = match self.judge_head(recorded, &answer, head_only) {
             Err(_) => false,
             Ok(()) if head_only => true,
@@ -256,7 +261,8 @@ impl Gate {
         let signed = matches!(recorded.status, Status::Signed(_)) && !recorded.drifted;
         if signed && self.intake().epoch() == recorded.seen.epoch {
             let hit = super::hot::Hit::new(std::sync::Arc::clone(held), bytes.clone(), recorded.seen.epoch)?;
-            self.memory().ready(session.req_header().raw_path(), hit, recorded.seen.drops);
+            self.memory()
+                .ready(session.req_header().raw_path(), hit, recorded.seen.drops);
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    cache::CacheError,
     catalog::CatalogError,
     config::{Config, ConfigError},
     depot::{self, DepotError},
     keys::KeyError,
-    cache::CacheError,
     ledger::LedgerError,
     server::child::ChildError,
     signer::SignerError,

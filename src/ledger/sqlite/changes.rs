@@ -58,7 +58,9 @@ impl Seen {
             None => (schema::reader(path)?, true),
         };
         // Taken out and put back: one that fails is closed, and the next look starts anew.
-        let version = conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let version = conn
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
         if fresh || version != self.version {
             self.version = version;
             self.count += 1;

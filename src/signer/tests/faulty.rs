@@ -90,6 +90,7 @@ macro_rules! through {
 }
 
 through! {
+    async fn changes(&self) -> Result<u64, LedgerError>;
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError>;
     async fn reserve(&self, reservation: Reservation, superseding: bool) -> Result<Reserved, LedgerError>;
     async fn confirm(&self, id: ReservationId, at: Timestamp) -> Result<Seq, LedgerError>;
