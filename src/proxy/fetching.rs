@@ -12,7 +12,7 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
-use pingora::{Result, proxy::Session};
+use pingora::{ErrorType, Result, proxy::Session};
 
 use super::{
     Gate,
@@ -53,13 +53,13 @@ const JOINS: usize = 3;
 
 impl Gate {
     /// GET or HEAD of a recorded path whose bytes are not at hand, or not to be used.
-    pub(super) async fn fetch(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
+    pub(super) async fn fetch(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<Fetched, Cut> {
         let ranged = session.req_header().headers.contains_key(header::RANGE) && recorded.query.is_none();
         let ranged = ranged && self.parts().cache.takes(recorded.expected.length);
         match self.fetch_as(session, recorded, ranged).await? {
-            Fetched::Answered => Ok(()),
             // The whole is always right.
-            Fetched::NotKept => self.fetch_as(session, recorded, false).await.map(|_| ()),
+            Fetched::NotKept => self.fetch_as(session, recorded, false).await,
+            done => Ok(done),
         }
     }
 
@@ -79,12 +79,17 @@ impl Gate {
                 let key = Key::Anybody(recorded.path.clone(), recorded.expected);
                 let mut reader = match self.0.fetches.join(key) {
                     Joined::Follow(reader) => reader,
+                    // Another may have ended since the look into the cache.
+                    Joined::Lead(leader, _) if self.parts().cache.ready(&recorded.expected).is_some() => {
+                        leader.each_for_itself();
+                        return Ok(Fetched::Kept);
+                    }
                     Joined::Lead(leader, reader) => match self.lead(session, recorded, leader).await? {
                         Some(()) => reader,
                         None => return Ok(Fetched::Answered),
                     },
                 };
-                match reader.opening().await {
+                match unless_gone(session, reader.opening()).await? {
                     Ok(Opening::Shared(fields)) => {
                         return self.follow(session, recorded, (&fields, reader), ranged).await;
                     }
@@ -102,7 +107,7 @@ impl Gate {
         if self.lead(session, recorded, leader).await?.is_none() {
             return Ok(Fetched::Answered);
         }
-        match reader.opening().await.map_err(problem_of)? {
+        match unless_gone(session, reader.opening()).await?.map_err(problem_of)? {
             Opening::Shared(fields) => self.follow(session, recorded, (&fields, reader), ranged).await,
             Opening::EachForItself => Err(problem_of(Broken::Lost).into()),
         }
@@ -177,7 +182,7 @@ impl Gate {
     ) -> Result<Fetched, Cut> {
         if ranged {
             // A part is cut from verified bytes only.
-            let Some(bytes) = reader.verified().await.map_err(problem_of)? else {
+            let Some(bytes) = unless_gone(session, reader.verified()).await?.map_err(problem_of)? else {
                 return Ok(Fetched::NotKept);
             };
             self.answer_kept(session, recorded, fields, bytes, None).await?;
@@ -186,7 +191,7 @@ impl Gate {
         let mut head = Head::upstream(StatusCode::OK, fields)?;
         recorded.mark(&mut head)?;
         if recorded.expected.length <= self.config().gate.verify_first {
-            let bytes = whole(&mut reader).await.map_err(problem_of)?;
+            let bytes = unless_gone(session, whole(&mut reader)).await?.map_err(problem_of)?;
             head.write_with(session, bytes).await?;
             return Ok(Fetched::Answered);
         }
@@ -194,7 +199,7 @@ impl Gate {
         head.write(session, Frame::Length(recorded.expected.length), false)
             .await?;
         loop {
-            match reader.next().await {
+            match unless_gone(session, reader.next()).await? {
                 Ok(Some(chunk)) => send(session, chunk).await?,
                 Ok(None) => {
                     session.write_response_body(None, true).await?;
@@ -207,9 +212,11 @@ impl Gate {
 }
 
 /// What became of a fetch.
-enum Fetched {
+pub(super) enum Fetched {
     Answered,
-    /// A part was wanted, and the artifact is not there to cut it from.
+    /// Not answered: others have fetched it meanwhile, it is at hand now.
+    Kept,
+    /// Not answered: a part was wanted, and the artifact is not there to cut it from.
     NotKept,
 }
 
@@ -245,13 +252,34 @@ impl Pumped {
             drops,
             held,
         } = self;
-        match (relay.finish().await, held) {
-            (Err(_), _) => gate.differs(&path),
-            (Ok(Some(_)), Some(held)) => {
-                gate.memory().hold(&path, held, drops);
-            }
-            (Ok(_), _) => {}
+        // Before the verdict, for those who come right after it; without the bytes it means nothing.
+        if let Some(held) = held {
+            gate.memory().hold(&path, held, drops);
         }
+        if relay.finish().await.is_err() {
+            gate.memory().drop(&path);
+            gate.differs(&path);
+        }
+    }
+}
+
+/// Waits for something on behalf of a client, as long as it is there: who has left must not keep a request upstream alive.
+async fn unless_gone<T>(session: &mut Session, wait: impl Future<Output = T>) -> Result<T, Cut> {
+    let gone = async {
+        match session.as_downstream_mut().read_body_or_idle(true).await {
+            // The next request of a client that does not wait for answers, which is lost: the connection ends with this one.
+            Err(error) if *error.etype() == ErrorType::ConnectError => {
+                session.set_keepalive(None);
+                std::future::pending().await
+            }
+            Err(error) => error,
+            Ok(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = wait => Ok(done),
+        error = gone => Err(Cut::Client(error)),
     }
 }
 

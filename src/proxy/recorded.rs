@@ -11,6 +11,7 @@ use pingora::{Result, proxy::Session};
 use super::{
     Gate,
     answer::Head,
+    fetching::Fetched,
     headers::{Forwarded, PREFERENCE_APPLIED, Status},
     kept::Kept,
     memory::Held,
@@ -25,6 +26,9 @@ use crate::{
     target::TargetPath,
     upstream::{Answer, Ask, Framing, judge},
 };
+
+/// How often a reader looks for bytes that others have just fetched.
+const LOOKS: usize = 3;
 
 /// A read whose path is known and found recorded.
 pub(super) struct Recorded<'a> {
@@ -105,27 +109,34 @@ impl Gate {
                 return self.serve_reported(session, recorded).await;
             }
         }
-        // A query never hits the cache.
-        if recorded.query.is_some() {
-            return self.fetch(session, recorded).await;
+        for _ in 0..LOOKS {
+            let held = self.memory().held(&recorded.path, &recorded.expected);
+            // A query never hits the cache; without a validator there is no kept answer to credentials.
+            let askable = recorded.forwarded.anonymous() || held.as_ref().and_then(|held| held.validator()).is_some();
+            let bytes = match askable && recorded.query.is_none() {
+                true => self.parts().cache.find(&recorded.expected).await,
+                false => None,
+            };
+            let Some(bytes) = bytes else {
+                match self.fetch(session, recorded).await? {
+                    Fetched::Kept => continue,
+                    Fetched::Answered | Fetched::NotKept => return Ok(()),
+                }
+            };
+            return match &held {
+                Some(held) if recorded.forwarded.anonymous() && held.is_fresh(Instant::now()) => {
+                    self.make_ready(session, recorded, held, &bytes)?;
+                    let age = Some(held.age(Instant::now()));
+                    self.answer_kept(session, recorded, &held.headers, bytes, age).await
+                }
+                held => self.serve_asked(session, recorded, held.as_deref(), bytes).await,
+            };
         }
-        let held = self.memory().held(&recorded.path, &recorded.expected);
-        let Some(bytes) = self.parts().cache.find(&recorded.expected).await else {
-            return self.fetch(session, recorded).await;
-        };
-        if let Some(held) = &held
-            && recorded.forwarded.anonymous()
-            && held.is_fresh(Instant::now())
-        {
-            self.make_ready(session, recorded, held, &bytes)?;
-            let age = Some(held.age(Instant::now()));
-            return self.answer_kept(session, recorded, &held.headers, bytes, age).await;
-        }
-        // Without a validator there is no kept answer to credentials.
-        if !recorded.forwarded.anonymous() && held.as_ref().and_then(|held| held.validator()).is_none() {
-            return self.fetch(session, recorded).await;
-        }
-        self.serve_asked(session, recorded, held.as_deref(), bytes).await
+        Err(
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the cache is overrun")
+                .retry(1)
+                .into(),
+        )
     }
 
     /// Bytes at hand; whether this reader may have them, the upstream is asked with the reader's own credentials.
