@@ -194,7 +194,9 @@ impl Disk {
     pub(super) fn make_room(&self) -> bool {
         let _files = lock(&self.files);
         while self.usage.used() > self.max {
-            let Some((digest, entry)) = lock(&self.index).evict() else { return false };
+            let Some((digest, entry)) = lock(&self.index).evict() else {
+                return false;
+            };
             self.folder.remove(&digest);
             self.counts.evicted_disk.inc();
             entry.release().map(Mapping::unmap);

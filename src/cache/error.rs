@@ -70,7 +70,9 @@ impl CacheError {
     /// What to do about an error of [`Cache::open`](super::Cache::open).
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Folder { .. } => Some("`cache.path` names the folder; `disk = 0` under `[cache]` does without".into()),
+            Self::Folder { .. } => {
+                Some("`cache.path` names the folder; `disk = 0` under `[cache]` does without".into())
+            }
             Self::NotPrivate { folder, .. } => Some(format!(
                 "`chmod 700 '{}'` as the user that the gate runs as, or name a folder of its own in `cache.path`",
                 folder.display()

@@ -136,7 +136,9 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
                 continue;
             }
-            let Some(digest) = name.to_str().and_then(parse) else { continue };
+            let Some(digest) = name.to_str().and_then(parse) else {
+                continue;
+            };
             // Not followed, where it is a link.
             let metadata = entry.metadata()?;
             found.push(Found {

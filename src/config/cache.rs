@@ -32,9 +32,8 @@ pub(super) fn check(source: &Source<'_>, folder: &Path, raw: &raw::Cache, taken:
         return Err(at("memory_max_object", "is more than `cache.max_object`"));
     }
     if disk > 0 && max_object > disk {
-        return Err(
-            at("max_object", "is more than `cache.disk`").hint("`disk = 0` keeps nothing on disk, whatever `max_object` is")
-        );
+        return Err(at("max_object", "is more than `cache.disk`")
+            .hint("`disk = 0` keeps nothing on disk, whatever `max_object` is"));
     }
     let path = folder.join(&raw.path);
     if let Some((key, _)) = taken.iter().find(|(_, other)| *other == path) {

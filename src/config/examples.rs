@@ -168,12 +168,7 @@ fn bad_values_are_told_where_and_what_to_do() {
             "more than `cache.memory`",
             "nothing in memory",
         ),
-        (
-            "[cache]\nmemory_max_object = \"65MiB\"",
-            4,
-            "at most 64 MiB",
-            "",
-        ),
+        ("[cache]\nmemory_max_object = \"65MiB\"", 4, "at most 64 MiB", ""),
         (
             "[cache]\nmax_object = \"128KiB\"",
             3,
@@ -186,7 +181,12 @@ fn bad_values_are_told_where_and_what_to_do() {
             "`cache.max_object` is more than `cache.disk`",
             "`disk = 0`",
         ),
-        ("[cache]\npath = \"metadata\"", 4, "the folder of `depot.path`", "its own"),
+        (
+            "[cache]\npath = \"metadata\"",
+            4,
+            "the folder of `depot.path`",
+            "its own",
+        ),
         ("[cache]\nfresh_for = \"2d\"", 4, "at most 86400s", ""),
         ("[signer]\nretain = \"30m\"", 4, "at least 3601 s", ""),
         ("[signer]\nbatch = 0", 4, "at least 1", ""),

@@ -87,6 +87,14 @@ pub(crate) fn config() -> Config {
             credential_headers: vec![],
             identity: None,
         },
+        cache: crate::config::Cache {
+            memory: 0,
+            memory_max_object: 0,
+            path: PathBuf::new(),
+            disk: 0,
+            max_object: 0,
+            fresh_for: second,
+        },
         ledger: PathBuf::new(),
         depot: PathBuf::new(),
         signer: crate::config::Signer {
