@@ -11,13 +11,19 @@ async fn small_artifacts_are_kept_in_memory() {
     let small = body(1, 5_000);
     assert!(cache.find(&Expected::of(&small)).await.is_none());
     assert_eq!(keep(&cache, &small).await.unwrap(), small);
-    assert_eq!(cache.ready(&Expected::of(&small)), Some(small.clone()));
-    assert_eq!(cache.find(&Expected::of(&small)).await, Some(small.clone()));
+    assert_eq!(
+        cache.ready(&Expected::of(&small)).map(Expected::of),
+        Some(Expected::of(&small))
+    );
+    assert_eq!(
+        cache.find(&Expected::of(&small)).await.map(Expected::of),
+        Some(Expected::of(&small))
+    );
     let other_length = Expected {
         length: 4_999,
         ..Expected::of(&small)
     };
-    assert_eq!(cache.ready(&other_length), None);
+    assert_eq!(cache.ready(&other_length).map(Expected::of), None);
     assert!(world.names().is_empty());
     assert_eq!(
         (
@@ -30,7 +36,10 @@ async fn small_artifacts_are_kept_in_memory() {
     assert!(world.bytes("memory") >= 5_000);
     let empty = Bytes::new();
     assert_eq!(keep(&cache, &empty).await.unwrap(), empty);
-    assert_eq!(cache.ready(&Expected::of(&empty)), Some(empty));
+    assert_eq!(
+        cache.ready(&Expected::of(&empty)).map(Expected::of),
+        Some(Expected::of(&empty))
+    );
 }
 
 #[tokio::test]
@@ -38,13 +47,16 @@ async fn large_artifacts_are_files_that_only_their_owner_reads() {
     let mut world = World::new();
     let cache = world.open();
     let large = body(2, 3 * MIB + 17);
-    assert_eq!(keep(&cache, &large).await.unwrap(), large);
+    assert_eq!(Expected::of(keep(&cache, &large).await.unwrap()), Expected::of(&large));
     let found = cache.ready(&Expected::of(&large)).unwrap();
     assert_eq!(found.slice(MIB..MIB + 9), large.slice(MIB..MIB + 9));
     let folder = fs::metadata(&world.config.path).unwrap().permissions().mode();
     let file = fs::metadata(world.file(&large)).unwrap();
     assert_eq!((folder & 0o7777, file.mode() & 0o7777), (0o700, 0o400));
-    assert_eq!(fs::read(world.file(&large)).unwrap(), large);
+    assert_eq!(
+        Expected::of(fs::read(world.file(&large)).unwrap()),
+        Expected::of(&large)
+    );
     assert_eq!((world.hits("disk"), world.names().len()), (1, 1));
     assert_eq!(world.bytes("disk") as u64, world.on_disk());
     assert_eq!(world.bytes("mapped") as usize, large.len());
@@ -52,7 +64,7 @@ async fn large_artifacts_are_files_that_only_their_owner_reads() {
         length: large.len() as u64 + 1,
         ..Expected::of(&large)
     };
-    assert_eq!(cache.ready(&other_length), None);
+    assert_eq!(cache.ready(&other_length).map(Expected::of), None);
 }
 
 #[tokio::test]
@@ -76,7 +88,7 @@ async fn what_is_not_as_expected_is_never_found_and_leaves_nothing() {
         let mut fill = cache.fill(expected).unwrap();
         pour(&mut fill, &right, 30_000).await;
         drop(fill);
-        assert_eq!(cache.find(&expected).await, None);
+        assert_eq!(cache.find(&expected).await.map(Expected::of), None);
         let round = round as u64 + 1;
         assert_eq!((world.fills("refused"), world.fills("aborted")), (3 * round, 2 * round));
     }
@@ -95,9 +107,15 @@ async fn a_restart_finds_what_was_kept_on_disk() {
     drop(cache);
     let cache = world.open();
     assert_eq!(cache.ready(&Expected::of(&large)), None, "not verified yet");
-    assert_eq!(cache.find(&Expected::of(&large)).await, Some(large.clone()));
-    assert_eq!(cache.ready(&Expected::of(&large)), Some(large));
-    assert_eq!(cache.find(&Expected::of(&small)).await, None);
+    assert_eq!(
+        cache.find(&Expected::of(&large)).await.map(Expected::of),
+        Some(Expected::of(&large))
+    );
+    assert_eq!(
+        cache.ready(&Expected::of(&large)).map(Expected::of),
+        Some(Expected::of(&large))
+    );
+    assert_eq!(cache.find(&Expected::of(&small)).await.map(Expected::of), None);
     assert_eq!(world.damaged(), 0);
 }
 
@@ -115,8 +133,14 @@ async fn many_who_ask_at_once_share_one_mapping() {
     assert!(found.iter().all(|bytes| bytes.as_ptr() == found[0].as_ptr()));
     assert_eq!(world.bytes("mapped") as usize, large.len());
     drop(found);
-    assert_eq!((world.bytes("mapped"), cache.ready(&expected)), (0, None));
-    assert_eq!(cache.find(&expected).await, Some(large));
+    assert_eq!(
+        (world.bytes("mapped"), cache.ready(&expected).map(Expected::of)),
+        (0, None)
+    );
+    assert_eq!(
+        cache.find(&expected).await.map(Expected::of),
+        Some(Expected::of(&large))
+    );
 }
 
 #[tokio::test]
@@ -126,11 +150,17 @@ async fn what_was_small_or_large_may_be_the_other_after_a_restart() {
     keep(&world.open(), &medium).await.unwrap();
     world.config.memory_max_object = 128 << 10;
     let cache = world.open();
-    assert_eq!(cache.find(&Expected::of(&medium)).await, Some(medium.clone()));
-    assert_eq!(cache.ready(&Expected::of(&medium)), Some(medium.clone()));
+    assert_eq!(
+        cache.find(&Expected::of(&medium)).await.map(Expected::of),
+        Some(Expected::of(&medium))
+    );
+    assert_eq!(
+        cache.ready(&Expected::of(&medium)).map(Expected::of),
+        Some(Expected::of(&medium))
+    );
     assert_eq!((world.hits("disk"), world.hits("memory")), (1, 1));
     cache.forget(&Expected::of(&medium).digest);
-    assert_eq!(cache.find(&Expected::of(&medium)).await, None);
+    assert_eq!(cache.find(&Expected::of(&medium)).await.map(Expected::of), None);
 }
 
 #[tokio::test]
@@ -148,11 +178,11 @@ async fn forgetting_is_at_once_and_holds_for_what_is_on_its_way() {
         pour(&mut on_its_way, &kept, 30_000).await;
         let end = on_its_way.finish().await;
         assert!(matches!(end, Err(FillError::NotKept(CacheError::Forgotten))), "{end:?}");
-        assert_eq!(cache.find(&expected).await, None);
-        assert_eq!(reading, kept, "who has it keeps it");
+        assert_eq!(cache.find(&expected).await.map(Expected::of), None);
+        assert!(reading == kept, "who has it keeps it");
         // A fetch after that is another matter.
         keep(&cache, &kept).await.unwrap();
-        assert_eq!(cache.ready(&expected), Some(kept));
+        assert_eq!(cache.ready(&expected).map(Expected::of), Some(Expected::of(&kept)));
     }
     drop(cache);
     assert_eq!(world.names().len(), 1);
@@ -187,7 +217,7 @@ async fn disk_is_bounded_and_the_longest_unused_goes_first() {
         matches!(end, Err(FillError::NotKept(CacheError::NoRoom { .. }))),
         "{end:?}"
     );
-    assert_eq!(reading, bodies[0]);
+    assert!(reading == bodies[0]);
     drop(reading);
     keep(&cache, &body(31, 4 * MIB)).await.unwrap();
     assert_eq!(world.names().len(), 1);
@@ -242,8 +272,11 @@ async fn either_part_may_be_missing() {
     let tiny = body(41, 10);
     keep(&cache, &tiny).await.unwrap();
     assert_eq!(
-        (cache.find(&Expected::of(&tiny)).await, world.names().len()),
-        (Some(tiny), 1)
+        (
+            cache.find(&Expected::of(&tiny)).await.map(Expected::of),
+            world.names().len()
+        ),
+        (Some(Expected::of(&tiny)), 1)
     );
 }
 
@@ -305,13 +338,19 @@ async fn a_start_clears_what_a_crash_left_and_nothing_else() {
     ];
     expected.sort();
     assert_eq!((names, world.damaged()), (expected, 0));
-    assert_eq!(cache.find(&Expected::of(&kept)).await, Some(kept.clone()));
+    assert_eq!(
+        cache.find(&Expected::of(&kept)).await.map(Expected::of),
+        Some(Expected::of(&kept))
+    );
     drop(cache);
     // Less room than before: the longest unused goes.
     world.config.disk = 1 << 20;
     world.config.max_object = 1 << 20;
     let cache = world.open();
-    assert_eq!(cache.find(&Expected::of(&kept)).await, Some(kept));
+    assert_eq!(
+        cache.find(&Expected::of(&kept)).await.map(Expected::of),
+        Some(Expected::of(&kept))
+    );
     drop(cache);
     world.config.disk = 1 << 19;
     world.config.max_object = 1 << 19;
