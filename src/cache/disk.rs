@@ -77,7 +77,7 @@ impl Disk {
                 Err(why) => disk.damaged(&file.digest, None, why),
             }
         }
-        disk.make_room();
+        disk.make_room(0);
         Ok(disk)
     }
 
@@ -184,24 +184,21 @@ impl Disk {
         }
         index.filling = sum;
         Some(Promise {
-            space: Space::take(&self.usage, length),
             disk: Arc::clone(self),
+            length,
         })
     }
 
-    /// Evicts until what is on disk, with all that was promised, is within bounds; `false` where readers prevent that.
-    /// Blocks.
-    pub(super) fn make_room(&self) -> bool {
+    /// Takes room for a file, evicting others for it; `None` where readers prevent that. Blocks.
+    pub(super) fn make_room(&self, length: u64) -> Option<Arc<Space>> {
         let _files = lock(&self.files);
-        while self.usage.used() > self.max {
-            let Some((digest, entry)) = lock(&self.index).evict() else {
-                return false;
-            };
+        while self.usage.used().saturating_add(footprint(length)) > self.max {
+            let (digest, entry) = lock(&self.index).evict()?;
             self.folder.remove(&digest);
             self.counts.evicted_disk.inc();
             entry.release().map(Mapping::unmap);
         }
-        true
+        Some(Space::take(&self.usage, length))
     }
 
     /// Makes a whole and verified file findable. Blocks.
@@ -269,14 +266,15 @@ impl Disk {
 
 /// Room for a fill in progress.
 pub(super) struct Promise {
-    pub space: Arc<Space>,
     pub disk: Arc<Disk>,
+    /// Of the artifact.
+    pub length: u64,
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
         let mut index = lock(&self.disk.index);
-        index.filling = index.filling.saturating_sub(self.space.bytes());
+        index.filling = index.filling.saturating_sub(footprint(self.length));
     }
 }
 

@@ -110,6 +110,12 @@ impl Fill {
 
     async fn verified(&mut self) -> Result<Bytes, FillError> {
         let expected = self.expected;
+        if self.received != expected.length {
+            return Err(FillError::Mismatch(Mismatch::Length {
+                found: self.received,
+                expected: expected.length,
+            }));
+        }
         match std::mem::replace(&mut self.sink, Sink::Memory(Vec::new())) {
             Sink::Memory(buffer) => {
                 let (bytes, digest) = hash(buffer.into()).await?;

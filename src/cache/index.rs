@@ -61,10 +61,6 @@ impl Space {
             counts: Arc::clone(&usage.counts),
         })
     }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Drop for Space {

@@ -232,10 +232,10 @@ impl Work {
 /// Makes room and opens the file, at the first chunk.
 fn open(promise: Promise, shared: &Shared) -> Sink {
     let disk = &promise.disk;
-    let length = promise.space.bytes();
-    if !disk.make_room() {
+    let length = promise.length;
+    let Some(space) = disk.make_room(length) else {
         return Sink::GivenUp(CacheError::NoRoom { length });
-    }
+    };
     // Asked first, lest a disk that is nearly full be filled to its end for nothing. What cannot be told is tried.
     if disk.folder.free().is_ok_and(|free| free < length) {
         return Sink::GivenUp(failed(disk, io::ErrorKind::StorageFull.into()));
@@ -245,7 +245,7 @@ fn open(promise: Promise, shared: &Shared) -> Sink {
             let file = Arc::new(Temporary {
                 file,
                 path,
-                space: Arc::clone(&promise.space),
+                space,
                 placed: AtomicBool::new(false),
             });
             let file = Arc::clone(shared.file.get_or_init(|| file));

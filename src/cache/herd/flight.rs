@@ -199,6 +199,16 @@ impl<H: Clone, E: Clone> State<H, E> {
         self.end = Some(End::Whole(kept));
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.window.held()
+    }
+
+    #[cfg(test)]
+    pub(super) fn end(&self) -> u64 {
+        self.window.end()
+    }
+
     pub(super) fn fail(&mut self, why: Broken<E>) {
         self.end = Some(End::Broken(why));
     }

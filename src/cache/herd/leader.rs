@@ -144,6 +144,19 @@ impl<K: Eq + Hash, H: Clone, E: Clone> Relay<K, H, E> {
     }
 }
 
+#[cfg(test)]
+impl<K: Eq + Hash, H: Clone, E: Clone> Relay<K, H, E> {
+    /// Bytes in memory for followers.
+    pub(in crate::cache) fn held(&self) -> u64 {
+        self.lead.flight.state().held()
+    }
+
+    /// Bytes passed on.
+    pub(in crate::cache) fn end(&self) -> u64 {
+        self.lead.flight.state().end()
+    }
+}
+
 impl<K: Eq + Hash, H: Clone, E: Clone> Lead<K, H, E> {
     async fn abandoned(&self) {
         while !self.flight.state().abandoned() {

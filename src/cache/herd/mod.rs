@@ -13,8 +13,6 @@
 mod flight;
 mod follower;
 mod leader;
-#[cfg(test)]
-mod tests;
 mod window;
 
 use std::{
