@@ -6,6 +6,7 @@
 //! the host's `CTX`; [`GateProxy`] is one line a hook.
 
 mod answer;
+mod framing;
 mod headers;
 mod host;
 mod metadata;
@@ -137,10 +138,7 @@ impl Gate {
     }
 
     async fn decide(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
-        if let Err(problem) = self
-            .at_work()
-            .and_then(|()| plain_length(&session.req_header().headers))
-        {
+        if let Err(problem) = self.at_work().and_then(|()| framing::judge_request(session)) {
             session.set_keepalive(None);
             self.answer_problem(session, &problem).await?;
             return Ok(Outcome::Answered);
@@ -202,6 +200,7 @@ impl Gate {
         let upstream = &self.config().upstream;
         let target = self.upstream_target(ctx, request.raw_path());
         request.set_raw_path(&target)?;
+        framing::tidy_request(session.req_header().version, request)?;
         if !upstream.preserve_host {
             request.insert_header(header::HOST, authority(&upstream.url))?;
         }
@@ -278,6 +277,9 @@ impl Gate {
     ) -> Result<()> {
         if response.status.is_informational() {
             return Ok(());
+        }
+        if let Err(problem) = framing::tidy_answer(response) {
+            return Err(refuse(ctx, problem));
         }
         // Only the gate says how a path stands.
         response.remove_header(&headers::TUFGATE_STATUS);
@@ -391,20 +393,6 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
     error
 }
 
-/// Refuses a Content-Length that is not one number. Pingora takes a list such as `3, 3` for no body, forwards it, and the
-/// upstream would take the next request on the connection for the body.
-fn plain_length(headers: &http::HeaderMap) -> std::result::Result<(), Problem> {
-    let plain = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    match headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            http::StatusCode::BAD_REQUEST,
-            "request",
-            "Content-Length is not a number",
-        )),
-    }
-}
-
 /// What the client hears of an error of Pingora's; nothing when it is gone.
 fn problem_of(error: &Error) -> Option<Problem> {
     use ErrorType::{
@@ -512,6 +500,16 @@ impl ProxyHttp for GateProxy {
         ctx: &mut GateCtx,
     ) -> Result<()> {
         self.0.upstream_response_filter(session, response, ctx).await
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut GateCtx,
+    ) -> Result<()> {
+        framing::without_chunks(session, response);
+        Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
