@@ -62,6 +62,9 @@ pub enum Fault {
     /// RFC 9112 section 6.1: HTTP/1.0 has no Transfer-Encoding.
     #[error("HTTP/1.0 has no Transfer-Encoding")]
     Old,
+    /// Servers that hand requests to CGI or WSGI programs read `_` in a name as `-`.
+    #[error("a field's name is that of a length or coding but for an underscore")]
+    Twin,
 }
 
 impl From<Fault> for Problem {
@@ -169,8 +172,14 @@ impl<'a> Fields<'a> {
             (b"host", &mut self.hosts),
             (b"transfer-encoding", &mut self.codings),
         ];
-        if let Some((_, values)) = known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            values.push(value);
+        let alike = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+        let found = known
+            .into_iter()
+            .find(|(known, _)| known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| alike(*a, *b)));
+        match found {
+            Some(_) if name.contains(&b'_') => return Err(Fault::Twin),
+            Some((_, values)) => values.push(value),
+            None => {}
         }
         Ok(())
     }
@@ -430,6 +439,7 @@ mod tests {
         ] {
             assert_eq!(put(lines), Err(Fault::Line), "{lines:?}");
         }
+        assert_eq!(put("Content_Length: 5\r\n"), Err(Fault::Twin));
         assert_eq!(put("X: a\r\n b\r\n"), Err(Fault::Fold));
         assert_eq!(put("X: a\r\n\tContent-Length: 1\r\n"), Err(Fault::Fold));
         for line in [
