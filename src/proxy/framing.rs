@@ -348,6 +348,8 @@ pub(super) fn tidy_answer(answer: &mut ResponseHeader) -> Result<(), Problem> {
             Some(number.ok_or_else(|| broken("a Content-Length that is not one number"))?)
         }
     };
+    // RFC 9110 section 2.5: the version is the connection's, whatever the upstream speaks.
+    answer.set_version(Version::HTTP_11);
     for name in connection_names(&answer.headers) {
         answer.remove_header(&name);
     }

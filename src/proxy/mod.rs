@@ -139,8 +139,7 @@ impl Gate {
 
     async fn decide(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
         if let Err(problem) = self.at_work().and_then(|()| framing::judge_request(session)) {
-            session.set_keepalive(None);
-            self.answer_problem(session, &problem).await?;
+            self.answer_unread(session, &problem).await?;
             return Ok(Outcome::Answered);
         }
         let request = session.req_header();

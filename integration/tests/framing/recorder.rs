@@ -111,11 +111,6 @@ impl Recorder {
         self.state().scripts.insert(path.to_owned(), script);
     }
 
-    /// Answers by the book again.
-    pub fn unscript(&self, path: &str) {
-        self.state().scripts.remove(path);
-    }
-
     /// Every request so far.
     pub fn messages(&self) -> Vec<Message> {
         self.state().messages.clone()
@@ -216,7 +211,9 @@ fn by_the_book(state: &mut State, message: &Message) -> Vec<u8> {
             state.files.insert(target.clone(), message.body.clone());
             return b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n".to_vec();
         }
-        "GET" | "HEAD" if !state.known.iter().any(|known| target.starts_with(known)) => {
+        "GET" | "HEAD"
+            if !state.files.contains_key(target) && !state.known.iter().any(|known| target.starts_with(known)) =>
+        {
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
         }
         _ => state.files.get(target).cloned().unwrap_or_else(|| body_of(target)),

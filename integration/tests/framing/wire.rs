@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use crate::support::http;
@@ -46,8 +47,10 @@ pub struct Wire {
 impl Wire {
     /// Connects.
     pub fn open(addr: SocketAddr) -> Self {
+        let stream = http::connect(addr);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self {
-            stream: http::connect(addr),
+            stream,
             unread: Vec::new(),
             ended: false,
         }
