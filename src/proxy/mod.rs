@@ -88,6 +88,8 @@ pub struct GateCtx {
     ours: bool,
     /// Bytes of the request's body so far.
     received: u64,
+    /// The upstream was asked for another protocol.
+    upgrade: bool,
 }
 
 /// What [`Gate::request_filter`] did.
@@ -199,7 +201,7 @@ impl Gate {
         let upstream = &self.config().upstream;
         let target = self.upstream_target(ctx, request.raw_path());
         request.set_raw_path(&target)?;
-        framing::tidy_request(session.req_header().version, request)?;
+        ctx.upgrade = framing::tidy_request(session.req_header().version, ctx.canonical.is_some(), request)?;
         if !upstream.preserve_host {
             request.insert_header(header::HOST, authority(&upstream.url))?;
         }
@@ -274,6 +276,9 @@ impl Gate {
         response: &mut ResponseHeader,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        if let Err(problem) = framing::judge_switch(response, ctx.upgrade) {
+            return Err(refuse(ctx, problem));
+        }
         if response.status.is_informational() {
             return Ok(());
         }

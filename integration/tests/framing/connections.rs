@@ -179,3 +179,43 @@ fn clients_of_http_1_0_get_no_chunks() {
         }
     }
 }
+
+/// RFC 9110 section 15.2.2: protocols are switched when both sides want it, and on no path that the gate answers for.
+#[test]
+fn protocols_are_switched_only_when_asked() {
+    let upstream = Recorder::start();
+    let gate = gate(upstream.url(), "");
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+    let asking = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    for (folder, method, lines, switched) in [
+        ("u", "GET", asking, true),
+        ("u", "GET", "", false),
+        ("u", "POST", "Upgrade: h2c\r\n", false),
+        ("t", "GET", asking, false),
+        ("t", "HEAD", asking, false),
+        ("t", "PUT", asking, false),
+        ("t", "PUT", "", false),
+        ("t", "DELETE", asking, false),
+    ] {
+        let path = format!("/{folder}/switch-{method}-{}", lines.len());
+        upstream.script(&path, script(switch, false, true));
+        let stream = &mut crate::support::http::connect(gate.addr);
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        std::io::Write::write_all(stream, request.as_bytes()).unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"hello") {
+            let mut byte = [0];
+            match std::io::Read::read(stream, &mut byte) {
+                Ok(1) => text.push(byte[0]),
+                _ => break,
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
+        let expected = if switched { "HTTP/1.1 101 " } else { "HTTP/1.1 5" };
+        assert!(
+            text.starts_with(expected) && text.ends_with("hello") == switched,
+            "{method} {path} {lines}: {text}"
+        );
+    }
+    assert!(recorded(&gate).is_empty());
+}
