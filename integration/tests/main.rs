@@ -15,6 +15,7 @@ mod canonical;
 mod crash;
 mod drift;
 mod fetch;
+mod framing;
 mod fuzzed;
 mod get;
 mod hostile;

@@ -92,7 +92,8 @@ impl Head {
     pub(super) async fn write(mut self, session: &mut Session, frame: Frame, end: bool) -> Result<()> {
         match frame {
             Frame::Length(length) => self.header.insert_header(header::CONTENT_LENGTH, length)?,
-            Frame::Unknown if session.req_header().version == Version::HTTP_10 => {}
+            // The connection's end is the answer's, whatever the client would keep alive.
+            Frame::Unknown if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
             Frame::Unknown => self.header.insert_header(header::TRANSFER_ENCODING, "chunked")?,
         }
         as_written(session);
@@ -120,19 +121,29 @@ impl Head {
 impl Gate {
     /// Answers with a problem.
     pub(super) async fn answer_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
+        // A body may still be on its way; what follows it cannot be told from a next request.
+        if !session.as_downstream_mut().is_body_done() {
+            session.set_keepalive(None);
+        }
+        self.write_problem(session, problem).await?;
+        // Lets a client that writes first and reads later see the answer before a reset.
+        let _ = session.as_downstream_mut().drain_request_body().await;
+        Ok(())
+    }
+
+    /// Answers with a problem and closes at once: of what follows nobody knows where it ends.
+    pub(super) async fn answer_unread(&self, session: &mut Session, problem: &Problem) -> Result<()> {
+        session.set_keepalive(None);
+        self.write_problem(session, problem).await
+    }
+
+    async fn write_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
         let mut head = Head::new(problem.status)?;
         head.set(header::CONTENT_TYPE, "application/problem+json")?;
         head.set(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = problem.retry_after {
             head.set(header::RETRY_AFTER, seconds)?;
         }
-        // A body may still be on its way; what follows it cannot be told from a next request.
-        if !session.as_downstream_mut().is_body_done() {
-            session.set_keepalive(None);
-        }
-        head.write_with(session, problem.body().into()).await?;
-        // Lets a client that writes first and reads later see the answer before a reset.
-        let _ = session.as_downstream_mut().drain_request_body().await;
-        Ok(())
+        head.write_with(session, problem.body().into()).await
     }
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod fetching;
+mod framing;
 mod headers;
 mod host;
 mod hot;
@@ -95,6 +96,8 @@ pub struct GateCtx {
     ours: bool,
     /// Bytes of the request's body so far.
     received: u64,
+    /// The upstream was asked for another protocol.
+    upgrade: bool,
 }
 
 /// What [`Gate::request_filter`] did.
@@ -159,12 +162,8 @@ impl Gate {
     }
 
     async fn decide(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<Outcome> {
-        if let Err(problem) = self
-            .at_work()
-            .and_then(|()| plain_length(&session.req_header().headers))
-        {
-            session.set_keepalive(None);
-            self.answer_problem(session, &problem).await?;
+        if let Err(problem) = self.at_work().and_then(|()| framing::judge_request(session)) {
+            self.answer_unread(session, &problem).await?;
             return Ok(Outcome::Answered);
         }
         if self.serve_hot(session).await? {
@@ -227,6 +226,7 @@ impl Gate {
         let upstream = &self.config().upstream;
         let target = self.upstream_target(ctx, request.raw_path());
         request.set_raw_path(&target)?;
+        ctx.upgrade = framing::tidy_request(session.req_header().version, ctx.canonical.is_some(), request)?;
         if !upstream.preserve_host {
             request.insert_header(header::HOST, authority(&upstream.url))?;
         }
@@ -301,8 +301,14 @@ impl Gate {
         response: &mut ResponseHeader,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        if let Err(problem) = framing::judge_switch(response, ctx.upgrade) {
+            return Err(refuse(ctx, problem));
+        }
         if response.status.is_informational() {
             return Ok(());
+        }
+        if let Err(problem) = framing::tidy_answer(response) {
+            return Err(refuse(ctx, problem));
         }
         // Only the gate says how a path stands.
         response.remove_header(&headers::TUFGATE_STATUS);
@@ -416,20 +422,6 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
     error
 }
 
-/// Refuses a Content-Length that is not one number. Pingora takes a list such as `3, 3` for no body, forwards it, and the
-/// upstream would take the next request on the connection for the body.
-fn plain_length(headers: &http::HeaderMap) -> std::result::Result<(), Problem> {
-    let plain = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    match headers.get_all(header::CONTENT_LENGTH).iter().all(plain) {
-        true => Ok(()),
-        false => Err(Problem::new(
-            http::StatusCode::BAD_REQUEST,
-            "request",
-            "Content-Length is not a number",
-        )),
-    }
-}
-
 /// What the client hears of an error of Pingora's; nothing when it is gone.
 fn problem_of(error: &Error) -> Option<Problem> {
     use ErrorType::{
@@ -537,6 +529,16 @@ impl ProxyHttp for GateProxy {
         ctx: &mut GateCtx,
     ) -> Result<()> {
         self.0.upstream_response_filter(session, response, ctx).await
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut GateCtx,
+    ) -> Result<()> {
+        framing::without_chunks(session, response);
+        Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {

@@ -22,6 +22,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub(crate) use self::framing::strip_hop_by_hop;
+
 /// A request to the upstream.
 #[derive(Clone, Debug)]
 pub struct Ask {

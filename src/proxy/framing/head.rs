@@ -1,0 +1,419 @@
+//! A request's head as it came: where the body ends, or why nobody can know. Pure.
+
+use http::StatusCode;
+
+use crate::proxy::problem::Problem;
+
+/// How a request's body ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Body {
+    /// With its last chunk.
+    Chunked,
+    /// After so many bytes.
+    Length(u64),
+    /// There is none.
+    None,
+}
+
+/// Why a request head is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// RFC 9112 section 6.1.
+    #[error("it has both Content-Length and Transfer-Encoding")]
+    Both,
+    /// RFC 9112 section 7: chunked is applied once, and last.
+    #[error("chunked is not its one, last transfer coding")]
+    Chunked,
+    /// RFC 9112 section 6.1: 501.
+    #[error("the gate knows no transfer coding but chunked")]
+    Coding,
+    /// RFC 9110 section 7.6.1: what is meant for every recipient is not the connection's.
+    #[error("Connection names a field that is not the connection's")]
+    Connection,
+    /// RFC 9110 section 10.1.1: 417.
+    #[error("the gate knows no expectation but 100-continue")]
+    Expectation,
+    /// RFC 9112 section 5.2.
+    #[error("a header line is continued on the next")]
+    Fold,
+    /// RFC 9110 section 7.2, RFC 9112 section 3.2.
+    #[error("it must have one Host, and that must be a host")]
+    Host,
+    /// RFC 9110 section 8.6.
+    #[error("Content-Length is not one number")]
+    Length,
+    /// RFC 9112 sections 2.2 and 5: a line is a token, a colon and a value, and ends in CR LF.
+    #[error("a line of its head is not one of HTTP")]
+    Line,
+    /// RFC 9110 section 9.1: methods differ by case, but not every server knows.
+    #[error("no method is spelt with small letters")]
+    Method,
+    /// RFC 9112 section 6.1: HTTP/1.0 has no Transfer-Encoding.
+    #[error("HTTP/1.0 has no Transfer-Encoding")]
+    Old,
+    /// Servers that hand requests to CGI or WSGI programs read `_` in a name as `-`.
+    #[error("a field's name is that of a length or coding but for an underscore")]
+    Twin,
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let status = match fault {
+            Fault::Coding | Fault::Method => StatusCode::NOT_IMPLEMENTED,
+            Fault::Expectation => StatusCode::EXPECTATION_FAILED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, "request", format!("the request cannot be read: {fault}"))
+    }
+}
+
+/// Fields that a request's `Connection` may name: those that are the connection's own. To let it name others would let
+/// a client take away what a server in front of the gate put in.
+const OWN: [&[u8]; 9] = [
+    b"close",
+    b"http2-settings",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// The fields that decide where a message ends and whom it is for, as they stand in a head.
+#[derive(Default)]
+struct Fields<'a> {
+    codings: Vec<&'a [u8]>,
+    connection: Vec<&'a [u8]>,
+    expectations: Vec<&'a [u8]>,
+    hosts: Vec<&'a [u8]>,
+    lengths: Vec<&'a [u8]>,
+}
+
+/// Judges a head of HTTP/1 as it came, empty lines before it included.
+pub fn judge(head: &[u8]) -> Result<Body, Fault> {
+    let mut text = head.strip_suffix(b"\r\n\r\n").ok_or(Fault::Line)?;
+    while let Some(after) = text.strip_prefix(b"\r\n") {
+        text = after;
+    }
+    let mut lines = lines(text);
+    let old = request_line(lines.next().unwrap_or_default())?;
+    let mut fields = Fields::default();
+    for line in lines {
+        fields.add(line)?;
+    }
+    fields.host(old)?;
+    fields.connection(text)?;
+    fields.expectation()?;
+    fields.body(old)
+}
+
+/// What stands between one CR LF and the next.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = text.windows(2).position(|pair| pair == b"\r\n");
+        rest = end.map(|end| &text[end + 2..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
+}
+
+/// A field's name and value.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|b| *b == b':')?;
+    let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
+    let stray = value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+    (is_token(name) && !stray).then_some((name, value))
+}
+
+/// Whether it is HTTP/1.0.
+fn request_line(line: &[u8]) -> Result<bool, Fault> {
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let [method, target, version] = words.as_slice() else {
+        return Err(Fault::Line);
+    };
+    let stray = target.iter().any(u8::is_ascii_control);
+    if !is_token(method) || target.is_empty() || stray {
+        return Err(Fault::Line);
+    }
+    if method.iter().any(u8::is_ascii_lowercase) {
+        return Err(Fault::Method);
+    }
+    match *version {
+        b"HTTP/1.0" => Ok(true),
+        b"HTTP/1.1" => Ok(false),
+        _ => Err(Fault::Line),
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn add(&mut self, line: &'a [u8]) -> Result<(), Fault> {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(Fault::Fold);
+        }
+        let (name, value) = field(line).ok_or(Fault::Line)?;
+        let known = [
+            (&b"connection"[..], &mut self.connection),
+            (b"content-length", &mut self.lengths),
+            (b"expect", &mut self.expectations),
+            (b"host", &mut self.hosts),
+            (b"transfer-encoding", &mut self.codings),
+        ];
+        let alike = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+        let found = known
+            .into_iter()
+            .find(|(known, _)| known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| alike(*a, *b)));
+        match found {
+            Some(_) if name.contains(&b'_') => return Err(Fault::Twin),
+            Some((_, values)) => values.push(value),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn host(&self, old: bool) -> Result<(), Fault> {
+        match self.hosts.as_slice() {
+            [] if old => Ok(()),
+            [host] if is_host(host) => Ok(()),
+            _ => Err(Fault::Host),
+        }
+    }
+
+    fn connection(&self, head: &[u8]) -> Result<(), Fault> {
+        let mut options = self
+            .connection
+            .iter()
+            .flat_map(|line| line.split(|b| *b == b','))
+            .map(trim);
+        let foreign = |option: &[u8]| {
+            let own = OWN.iter().any(|own| own.eq_ignore_ascii_case(option));
+            !own && lines(head)
+                .skip(1)
+                .filter_map(field)
+                .any(|(name, _)| name.eq_ignore_ascii_case(option))
+        };
+        match options.any(foreign) {
+            true => Err(Fault::Connection),
+            false => Ok(()),
+        }
+    }
+
+    fn expectation(&self) -> Result<(), Fault> {
+        match self.expectations.as_slice() {
+            [] => Ok(()),
+            [one] if one.eq_ignore_ascii_case(b"100-continue") => Ok(()),
+            _ => Err(Fault::Expectation),
+        }
+    }
+
+    fn body(&self, old: bool) -> Result<Body, Fault> {
+        match (self.codings.as_slice(), self.lengths.as_slice()) {
+            ([], []) => Ok(Body::None),
+            ([], [length]) => decimal(length).map(Body::Length).ok_or(Fault::Length),
+            ([], _) => Err(Fault::Length),
+            (_, [_, ..]) => Err(Fault::Both),
+            _ if old => Err(Fault::Old),
+            ([one], []) if one.eq_ignore_ascii_case(b"chunked") => Ok(Body::Chunked),
+            (lines, []) => Err(other_coding(lines)),
+        }
+    }
+}
+
+/// What is wrong with transfer codings that are not just `chunked`.
+fn other_coding(lines: &[&[u8]]) -> Fault {
+    let codings: Vec<&[u8]> = lines
+        .iter()
+        .flat_map(|line| line.split(|b| *b == b','))
+        .map(trim)
+        .collect();
+    let chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    match codings.split_last() {
+        Some((last, others)) if chunked(last) && others.iter().all(|other| is_token(other) && !chunked(other)) => {
+            Fault::Coding
+        }
+        _ => Fault::Chunked,
+    }
+}
+
+/// A length that every server can count, whatever the sign of its integers.
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let number = digits.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()?;
+    (number <= i64::MAX.unsigned_abs()).then_some(number)
+}
+
+/// `token` of RFC 9110 section 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    let tchar = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !text.is_empty() && text.iter().all(tchar)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2), the host not empty.
+fn is_host(text: &[u8]) -> bool {
+    let literal = text.starts_with(b"[");
+    let end = match literal {
+        true => text.iter().position(|b| *b == b']').map_or(0, |end| end + 1),
+        false => text.iter().position(|b| *b == b':').unwrap_or(text.len()),
+    };
+    let (host, port) = text.split_at(end);
+    let fits = |b: &u8| match literal {
+        true => b.is_ascii_hexdigit() || b"[]:.".contains(b),
+        false => b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b),
+    };
+    let digits = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+    !host.is_empty() && host.iter().all(fits) && (port.is_empty() || port.strip_prefix(b":").is_some_and(digits))
+}
+
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let start = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn put(lines: &str) -> Result<Body, Fault> {
+        judge(format!("PUT /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n").as_bytes())
+    }
+
+    #[test]
+    fn a_body_ends_in_one_way() {
+        assert_eq!(put(""), Ok(Body::None));
+        assert_eq!(put("Content-Length: 0007\r\n"), Ok(Body::Length(7)));
+        assert_eq!(put("transfer-encoding:\t CHUNKED \r\n"), Ok(Body::Chunked));
+        for (lines, fault) in [
+            ("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", Fault::Both),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 7\r\n", Fault::Both),
+            ("Content-Length: 7\r\nContent-Length: 7\r\n", Fault::Length),
+            ("Content-Length: 7, 7\r\n", Fault::Length),
+            ("Content-Length: +7\r\n", Fault::Length),
+            ("Content-Length:\r\n", Fault::Length),
+            ("Content-Length: 9223372036854775808\r\n", Fault::Length),
+            ("Transfer-Encoding: gzip, chunked\r\n", Fault::Coding),
+            (
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+                Fault::Coding,
+            ),
+            ("Transfer-Encoding: chunked, chunked\r\n", Fault::Chunked),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Fault::Chunked,
+            ),
+            ("Transfer-Encoding: chunked, identity\r\n", Fault::Chunked),
+            ("Transfer-Encoding: chunked,\r\n", Fault::Chunked),
+            ("Transfer-Encoding: \"chunked\"\r\n", Fault::Chunked),
+            ("Transfer-Encoding:\r\n", Fault::Chunked),
+        ] {
+            assert_eq!(put(lines), Err(fault), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_to_everybody() {
+        for lines in [
+            "X: a\nY: b\r\n",
+            "X: a\rY: b\r\n",
+            "X: a\0\r\n",
+            "X : a\r\n",
+            ": a\r\n",
+            "X\r\n",
+            "X\x0b: a\r\n",
+        ] {
+            assert_eq!(put(lines), Err(Fault::Line), "{lines:?}");
+        }
+        assert_eq!(put("Content_Length: 5\r\n"), Err(Fault::Twin));
+        assert_eq!(put("X: a\r\n b\r\n"), Err(Fault::Fold));
+        assert_eq!(put("X: a\r\n\tContent-Length: 1\r\n"), Err(Fault::Fold));
+        for line in [
+            "GET  / HTTP/1.1",
+            "GET / HTTP/1.2",
+            "GET /",
+            "GET / HTTP/1.1 ",
+            "GET /\n HTTP/1.1",
+            "G(T / HTTP/1.1",
+        ] {
+            assert_eq!(
+                judge(format!("{line}\r\nHost: h\r\n\r\n").as_bytes()),
+                Err(Fault::Line),
+                "{line:?}"
+            );
+        }
+        assert_eq!(judge(b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Body::None));
+        assert_eq!(judge(b"put / HTTP/1.1\r\nHost: h\r\n\r\n"), Err(Fault::Method));
+        assert_eq!(judge(b"GET / HTTP/1.1\r\n\r\n"), Err(Fault::Host));
+        assert_eq!(judge(b"GET / HTTP/1.0\r\n\r\n"), Ok(Body::None));
+        let old = judge(b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(old, Err(Fault::Old));
+    }
+
+    #[test]
+    fn a_host_is_a_host() {
+        for good in [
+            "h",
+            "h:",
+            "h:80",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:80",
+            "a%20b",
+            "x_y.example",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "h/x", "u@h", "h:8x", "h?", "h#", "h h", "::1", "[::1", "[::1]x", "h\\x", "h:80:80",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_connection_names_what_is_its_own() {
+        assert_eq!(
+            put("Connection: keep-alive, TE, x-absent\r\nTE: trailers\r\n"),
+            Ok(Body::None)
+        );
+        for lines in [
+            "Connection: Host\r\n",
+            "Connection: close, content-length\r\nContent-Length: 1\r\n",
+            "X-User: a\r\nConnection: x-user\r\n",
+        ] {
+            assert_eq!(put(lines), Err(Fault::Connection), "{lines}");
+        }
+        assert_eq!(put("Expect: 100-Continue\r\n"), Ok(Body::None));
+        assert_eq!(put("Expect: y 100-continue\r\n"), Err(Fault::Expectation));
+    }
+
+    proptest! {
+        #[test]
+        fn no_head_is_read_in_two_ways(head in "(GET|PUT) /a HTTP/1[.][01]\r\n(Host: h\r\n|Content-Length: [0-9+, ]{1,3}\r?\n|Transfer-Encoding: (chunked|x)\r\n|X: [ -~\r\n\t]{0,3}\r\n){0,5}\r\n") {
+            if let Ok(body) = judge(head.as_bytes()) {
+                // What a reader that takes any LF for a line's end makes of it is the same.
+                let lines: Vec<&str> = head.split('\n').map(|line| line.trim_end_matches('\r')).collect();
+                let of = |name: &str| lines.iter().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+                let (lengths, codings) = (of("Content-Length: "), of("Transfer-Encoding: "));
+                match body {
+                    Body::None => prop_assert!(lengths.is_empty() && codings.is_empty()),
+                    Body::Chunked => prop_assert!(lengths.is_empty() && codings == ["chunked"]),
+                    Body::Length(length) => {
+                        prop_assert!(codings.is_empty() && lengths.len() == 1);
+                        prop_assert_eq!(lengths[0].trim().parse::<u64>().unwrap(), length);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_have_a_verdict(head: Vec<u8>) {
+            let _ = judge(&head);
+        }
+    }
+}
