@@ -93,7 +93,17 @@ impl Head {
 impl Gate {
     /// Answers with a problem.
     pub(super) async fn answer_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
-        let mut head = Head::new(problem.status)?;
+        self.answer_problem_with(session, problem, &HeaderMap::new()).await
+    }
+
+    /// Answers with a problem and further header fields.
+    pub(super) async fn answer_problem_with(
+        &self,
+        session: &mut Session,
+        problem: &Problem,
+        fields: &HeaderMap,
+    ) -> Result<()> {
+        let mut head = Head::upstream(problem.status, fields)?;
         head.set(header::CONTENT_TYPE, "application/problem+json")?;
         head.set(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = problem.retry_after {

@@ -10,6 +10,7 @@ mod headers;
 mod host;
 mod metadata;
 mod passing;
+mod probe;
 pub mod problem;
 mod read;
 mod recorded;
@@ -34,7 +35,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::{headers::Status, host::Host};
-use self::{host::Passed, problem::Problem, route::Route, write::Write};
+use self::{host::Passed, probe::Opened, problem::Problem, route::Route, write::Write};
 use crate::{
     catalog::Catalog, config::Config, intake::Intake, spool::Spool, target::split_target, telemetry::Metrics,
     upstream::Upstream,
@@ -59,6 +60,7 @@ pub struct GateParts {
 struct State {
     parts: GateParts,
     waiters: Semaphore,
+    opened: Opened,
     host: Host,
 }
 
@@ -110,7 +112,12 @@ impl Gate {
     /// A gate in another program.
     pub(crate) fn in_host(parts: GateParts, host: Host) -> Self {
         let waiters = Semaphore::new(parts.config.gate.max_waiters);
-        Self(Arc::new(State { parts, waiters, host }))
+        Self(Arc::new(State {
+            parts,
+            waiters,
+            opened: Opened::default(),
+            host,
+        }))
     }
 
     fn parts(&self) -> &GateParts {
