@@ -7,6 +7,7 @@ mod support;
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
+mod access;
 mod attack;
 mod audit;
 mod bad_input;
