@@ -21,6 +21,7 @@ mod hostile;
 mod matrix;
 mod metadata;
 mod operate;
+mod probe;
 mod protocol;
 mod put;
 mod scenarios;

@@ -19,10 +19,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// All values of a header, in order.
+    /// All values of a header in order, each once: nginx puts what `add_header` says into a 416 twice.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let found = self.headers.iter().filter(|(other, _)| other == name);
-        found.map(|(_, value)| value.as_str()).collect()
+        let mut values: Vec<&str> = found.map(|(_, value)| value.as_str()).collect();
+        values.dedup();
+        values
     }
 
     /// Its first value.
