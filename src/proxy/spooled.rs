@@ -38,11 +38,7 @@ impl Gate {
         }
         let asked = match range::parse(text, length) {
             Ranges::Whole => return self.serve_recorded(session, recorded).await,
-            Ranges::Unsatisfiable => {
-                let mut head = Head::new(StatusCode::RANGE_NOT_SATISFIABLE)?;
-                head.set(header::CONTENT_RANGE, range::unsatisfied_range(length))?;
-                return Ok(head.write(session, Frame::Length(0), true).await?);
-            }
+            Ranges::Unsatisfiable => return self.serve_unsatisfiable(session, recorded).await,
             Ranges::Single(asked) => asked,
         };
         // A server may always ignore Range. When others fill the spool, or the disk is full, this reader gets the whole.
@@ -92,6 +88,21 @@ impl Gate {
             send(session, piece.map_err(|error| Cut::Midway(error.to_string()))?).await?;
         }
         Ok(session.write_response_body(None, true).await?)
+    }
+
+    /// No such part. Whether this client may know how long the artifact is, or that there is one, the upstream says.
+    async fn serve_unsatisfiable(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
+        let ask = recorded.ask(Method::GET);
+        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
+        let Some(answer) = self.pass_unless_ok(session, answer).await? else {
+            return Ok(());
+        };
+        if !if_range_holds(&session.req_header().headers, &answer.headers) {
+            return self.serve_recorded(session, recorded).await;
+        }
+        let mut head = Head::new(StatusCode::RANGE_NOT_SATISFIABLE)?;
+        head.set(header::CONTENT_RANGE, range::unsatisfied_range(recorded.target.length))?;
+        Ok(head.write(session, Frame::Length(0), true).await?)
     }
 
     /// Reads the artifact whole and verifies it.

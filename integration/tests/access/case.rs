@@ -118,7 +118,8 @@ impl Case {
         case.headers = shown(zone.guard, credential, turn);
         case.credentials = case.headers.len();
         case.fresh = rng.random_bool(0.15);
-        case.name = name(&mut rng, artifact);
+        let recorded = zone.recorded() && !matches!(artifact, "cold" | "new");
+        case.name = name(&mut rng, recorded);
         let artifact = &stage.artifacts[&(zone.name, artifact)];
         conditions(&mut rng, artifact, &mut case.headers);
         case
@@ -222,8 +223,7 @@ fn line(form: Guard, credential: Credential) -> (&'static str, String) {
 }
 
 /// Hash-prefixed names stand for what is recorded; the others are for everything.
-fn name(rng: &mut StdRng, artifact: &str) -> Name {
-    let recorded = !matches!(artifact, "cold" | "new");
+fn name(rng: &mut StdRng, recorded: bool) -> Name {
     match rng.random_range(0..100) {
         0..10 if recorded => Name::HashedFile,
         10..16 if recorded => Name::HashedFolder,

@@ -219,6 +219,14 @@ pub const ZONES: &[Zone] = &[
     leading("moved-elsewhere", Guard::Open, "@ELSEWHERE@/moved/open/"),
 ];
 
+impl Zone {
+    /// The gate has a record of what was laid here for it: uploaded, or read by its own identity, which opens no password
+    /// and goes to no other host.
+    pub fn recorded(&self) -> bool {
+        self.leads.is_none_or(|to| to == "@SECOND@/moved/open/")
+    }
+}
+
 /// A zone by its name.
 pub fn named(name: &str) -> &'static Zone {
     ZONES.iter().find(|zone| zone.name == name).unwrap()
