@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Nginx {
     child: Option<Child>,
     address: SocketAddr,
+    http: String,
     server: String,
     dir: TempDir,
 }
@@ -33,26 +34,37 @@ impl Nginx {
 
     /// Starts nginx with more directives in its server block, such as `gzip on;` or a `location`.
     pub fn start_with(server: &str) -> Nginx {
+        Nginx::start_as("", server, &[])
+    }
+
+    /// The same with more directives in its http block, such as a `map`, and files beside the configuration that the
+    /// directives name as `@DIR@/NAME`.
+    pub fn start_as(http: &str, server: &str, files: &[(&str, &str)]) -> Nginx {
         let dir = tempfile::Builder::new()
             .prefix("tufgate-nginx-")
             .tempdir()
             .expect("a temporary folder");
         fs::create_dir(dir.path().join("www")).expect("the folder for artifacts");
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).expect("a file beside the configuration");
+        }
         // Another process may take the port between its choice and nginx's bind, so a start is tried again.
         for _ in 0..5 {
             let address = free_addr();
-            if let Ok(child) = spawn(dir.path(), address, server) {
+            if let Ok(child) = spawn(dir.path(), address, http, server) {
                 return Nginx {
                     child: Some(child),
                     address,
+                    http: http.to_owned(),
                     server: server.to_owned(),
                     dir,
                 };
             }
         }
         panic!(
-            "nginx does not start: {}",
-            fs::read_to_string(dir.path().join("error.log")).unwrap_or_default()
+            "nginx does not start: {}{}",
+            fs::read_to_string(dir.path().join("error.log")).unwrap_or_default(),
+            fs::read_to_string(dir.path().join("stderr.log")).unwrap_or_default()
         );
     }
 
@@ -64,6 +76,27 @@ impl Nginx {
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The folder of everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Reads the configuration and the files it includes again. Once this returns, nothing is answered by what they said
+    /// before: the workers that knew it have ended.
+    pub fn reload(&self) {
+        let master = self.child.as_ref().expect("a running nginx").id();
+        let before = workers(master);
+        Command::new("sh")
+            .args(["-c", "kill -HUP \"$0\"", &master.to_string()])
+            .status()
+            .expect("a signal to nginx");
+        let begun = Instant::now();
+        while workers(master).iter().any(|worker| before.contains(worker)) || workers(master).is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "nginx does not reload");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The folder that is served.
@@ -93,7 +126,7 @@ impl Nginx {
     /// Starts nginx again on the same port and files.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = Some(spawn(self.dir.path(), self.address, &self.server).expect("nginx starts again"));
+        self.child = Some(spawn(self.dir.path(), self.address, &self.http, &self.server).expect("nginx starts again"));
     }
 }
 
@@ -107,15 +140,16 @@ impl Drop for Nginx {
 }
 
 /// Writes the configuration and starts nginx; an error if it ended before it accepted a connection.
-fn spawn(dir: &Path, address: SocketAddr, server: &str) -> io::Result<Child> {
+fn spawn(dir: &Path, address: SocketAddr, http: &str, server: &str) -> io::Result<Child> {
     let config = dir.join("nginx.conf");
     // Workers of a master that runs as root become `nobody`, who may not enter the folder; else nginx warns of `user`.
     let user = if is_root(dir)? { "user root;" } else { "" };
     let filled = TEMPLATE
+        .replace("@HTTP@", http)
+        .replace("@SERVER@", server)
         .replace("@DIR@", &dir.display().to_string())
         .replace("@PORT@", &address.port().to_string())
-        .replace("@USER@", user)
-        .replace("@SERVER@", server);
+        .replace("@USER@", user);
     fs::write(&config, filled)?;
     let mut child = Command::new("nginx")
         .arg("-p")
@@ -146,6 +180,16 @@ fn spawn(dir: &Path, address: SocketAddr, server: &str) -> io::Result<Child> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(child)
+}
+
+/// Process ids of a master's workers; those that end after a reload still count.
+fn workers(master: u32) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+    children
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether this process's files belong to root.

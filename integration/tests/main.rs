@@ -7,6 +7,7 @@ mod support;
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
+mod access;
 mod attack;
 mod audit;
 mod bad_input;
@@ -22,6 +23,7 @@ mod hostile;
 mod matrix;
 mod metadata;
 mod operate;
+mod probe;
 mod protocol;
 mod put;
 mod scenarios;

@@ -24,6 +24,15 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+impl Reply {
+    /// For this client's eyes only: no cache may keep it (RFC 9111 section 5.2.2), and none is told how to find it.
+    pub fn keep_private(&mut self) {
+        self.headers
+            .insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        self.headers.remove(SURROGATE_KEY);
+    }
+}
+
 /// Answers a request for a document; `None` is one that does not exist. `timestamp_max_age` is in seconds and holds for
 /// [`Class::Moving`].
 pub fn respond(method: &Method, headers: &HeaderMap, document: Option<&Document>, timestamp_max_age: u32) -> Reply {

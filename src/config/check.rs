@@ -106,17 +106,7 @@ fn gate(source: &Source<'_>, file: &raw::File) -> Checked<Gate> {
         threads,
         grace: raw.grace.0,
         metadata_prefix: prefix.clone(),
-        metadata_access: match file.metadata.access {
-            None => None,
-            Some(raw::Access::Public) => Some(Access::Public),
-            Some(raw::Access::Probe) => {
-                let error = source.at(
-                    &["metadata", "access"],
-                    "`metadata.access = \"probe\"` is not in this version",
-                );
-                return Err(error.hint("`public` serves metadata to everybody; path names in it are then no secret"));
-            }
-        },
+        metadata_access: access(source, &file.metadata)?,
         timestamp_max_age: raw.timestamp_max_age,
         verify_first,
         max_body: raw.max_body.0,
@@ -125,6 +115,31 @@ fn gate(source: &Source<'_>, file: &raw::File) -> Checked<Gate> {
         learn_rate: raw.learn_rate,
         max_waiters: raw.max_waiters,
     })
+}
+
+/// `[metadata]`: a path to probe where access goes by one, and only there.
+fn access(source: &Source<'_>, raw: &raw::Metadata) -> Checked<Option<Access>> {
+    let at = |key, message: &str| source.at(&["metadata", key], message);
+    match (raw.access, &raw.probe) {
+        (Some(raw::Access::Probe), Some(path)) => {
+            let plain = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b));
+            if !plain || path.split('/').any(|segment| matches!(segment, "." | "..")) {
+                let error = at("probe", "`metadata.probe` is not the path of a file on the upstream");
+                return Err(error.hint("such as `/releases/index.txt`: percent-encoded, without a query"));
+            }
+            Ok(Some(Access::Probe(path.clone())))
+        }
+        (Some(raw::Access::Probe), None) => {
+            let error = at("access", "`metadata.access = \"probe\"` needs `metadata.probe`");
+            Err(error.hint("a small file on the upstream: who may read it may read the metadata"))
+        }
+        (_, Some(_)) => {
+            let error = at("probe", "`metadata.probe` means nothing without `access = \"probe\"`");
+            Err(error.hint("`access = \"probe\"` lets those read the metadata who may read that path"))
+        }
+        (Some(raw::Access::Public), None) => Ok(Some(Access::Public)),
+        (None, None) => Ok(None),
+    }
 }
 
 fn signer(source: &Source<'_>, folder: &Path, raw: &raw::Signer, gate: &Gate) -> Checked<Signer> {

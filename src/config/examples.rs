@@ -149,7 +149,42 @@ fn bad_values_are_told_where_and_what_to_do() {
         ("[gate]\nmetadata_prefix = \"/a%20b/\"", 4, "must be plain", ""),
         ("[gate]\nthreads = 0", 4, "1 to 1024", ""),
         ("[gate]\ntimestamp_max_age = 4000", 4, "at most 3600", ""),
-        ("[metadata]\naccess = \"probe\"", 4, "not in this version", "public"),
+        (
+            "[metadata]\naccess = \"probe\"",
+            4,
+            "needs `metadata.probe`",
+            "a small file on the upstream",
+        ),
+        (
+            "[metadata]\nprobe = \"/a\"",
+            4,
+            "means nothing without `access",
+            "may read that path",
+        ),
+        (
+            "[metadata]\naccess = \"public\"\nprobe = \"/a\"",
+            5,
+            "means nothing without `access",
+            "",
+        ),
+        (
+            "[metadata]\naccess = \"probe\"\nprobe = \"a/b\"",
+            5,
+            "not the path of a file",
+            "`/releases/index.txt`",
+        ),
+        (
+            "[metadata]\naccess = \"probe\"\nprobe = \"/a?b=c\"",
+            5,
+            "not the path of a file",
+            "without a query",
+        ),
+        (
+            "[metadata]\naccess = \"probe\"\nprobe = \"/a/../b\"",
+            5,
+            "not the path of a file",
+            "",
+        ),
         (
             "[metadata]\naccess = \"pubic\"",
             4,

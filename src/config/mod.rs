@@ -127,10 +127,12 @@ pub struct Gate {
 }
 
 /// Who may read the metadata of an upstream whose anonymous reads are challenged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Access {
     /// Everybody: the operator has said that path names are no secret.
     Public,
+    /// Whoever may read this path of the upstream's, which starts with `/`.
+    Probe(String),
 }
 
 /// `[upstream]`

@@ -120,6 +120,7 @@ pub(super) enum Access {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metadata {
     pub access: Option<Access>,
+    pub probe: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -121,11 +121,21 @@ impl Head {
 impl Gate {
     /// Answers with a problem.
     pub(super) async fn answer_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
+        self.answer_problem_with(session, problem, &HeaderMap::new()).await
+    }
+
+    /// Answers with a problem and further header fields.
+    pub(super) async fn answer_problem_with(
+        &self,
+        session: &mut Session,
+        problem: &Problem,
+        fields: &HeaderMap,
+    ) -> Result<()> {
         // A body may still be on its way; what follows it cannot be told from a next request.
         if !session.as_downstream_mut().is_body_done() {
             session.set_keepalive(None);
         }
-        self.write_problem(session, problem).await?;
+        self.write_problem(session, problem, fields).await?;
         // Lets a client that writes first and reads later see the answer before a reset.
         let _ = session.as_downstream_mut().drain_request_body().await;
         Ok(())
@@ -134,11 +144,11 @@ impl Gate {
     /// Answers with a problem and closes at once: of what follows nobody knows where it ends.
     pub(super) async fn answer_unread(&self, session: &mut Session, problem: &Problem) -> Result<()> {
         session.set_keepalive(None);
-        self.write_problem(session, problem).await
+        self.write_problem(session, problem, &HeaderMap::new()).await
     }
 
-    async fn write_problem(&self, session: &mut Session, problem: &Problem) -> Result<()> {
-        let mut head = Head::new(problem.status)?;
+    async fn write_problem(&self, session: &mut Session, problem: &Problem, fields: &HeaderMap) -> Result<()> {
+        let mut head = Head::upstream(problem.status, fields)?;
         head.set(header::CONTENT_TYPE, "application/problem+json")?;
         head.set(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = problem.retry_after {

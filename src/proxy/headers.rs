@@ -102,6 +102,18 @@ pub fn forwarded(request: &HeaderMap, upstream: &UpstreamConfig) -> Forwarded {
     forwarded
 }
 
+/// What of a client's request tells the upstream who asks: its credentials, and its Host where that is passed on.
+pub fn credentials(request: &HeaderMap, upstream: &UpstreamConfig) -> HeaderMap {
+    let host = upstream.preserve_host.then_some(&header::HOST);
+    let mut credentials = HeaderMap::new();
+    for name in upstream.credential_headers.iter().chain(host) {
+        for value in request.get_all(name) {
+            credentials.append(name, value.clone());
+        }
+    }
+    credentials
+}
+
 /// `Prefer: wait=SECONDS` (RFC 7240 section 4.3), at most 30.
 pub fn prefer_wait(request: &HeaderMap) -> Option<u32> {
     let preferences = request.get_all("prefer").iter().filter_map(|value| value.to_str().ok());

@@ -5,11 +5,26 @@ use http::StatusCode;
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
 use super::{Gate, host::as_written, problem::Problem};
-use crate::catalog::respond::{Reply, respond};
+use crate::{
+    catalog::respond::{Reply, respond},
+    config::Access,
+};
 
 impl Gate {
     /// Answers a GET or HEAD of a metadata file.
     pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
+        // Before anything is looked up: who may not read the metadata does not learn which files there are either.
+        let probed = match &self.config().gate.metadata_access {
+            Some(Access::Probe(path)) => match self.probe(session, path).await {
+                Ok(()) => true,
+                Err(refused) => {
+                    return self
+                        .answer_problem_with(session, &refused.problem, &refused.challenges)
+                        .await;
+                }
+            },
+            Some(Access::Public) | None => false,
+        };
         let document = match self.parts().catalog.document(file).await {
             Ok(document) => document,
             Err(error) => {
@@ -24,7 +39,10 @@ impl Gate {
         };
         let request = session.req_header();
         let max_age = self.config().gate.timestamp_max_age;
-        let reply = respond(&request.method, &request.headers, document.as_deref(), max_age);
+        let mut reply = respond(&request.method, &request.headers, document.as_deref(), max_age);
+        if probed {
+            reply.keep_private();
+        }
         write(session, reply).await
     }
 }

@@ -15,6 +15,7 @@ mod kept;
 mod memory;
 mod metadata;
 mod passing;
+mod probe;
 pub mod problem;
 mod read;
 mod recorded;
@@ -38,7 +39,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::{
-    fetching::Fetches, host::Passed, hot::Special, memory::Memory, problem::Problem, route::Route, write::Write,
+    fetching::Fetches, host::Passed, hot::Special, memory::Memory, probe::Opened, problem::Problem, route::Route,
+    write::Write,
 };
 pub use self::{headers::Status, host::Host};
 use crate::{
@@ -68,6 +70,7 @@ struct State {
     memory: Memory,
     special: Special,
     fetches: Fetches,
+    opened: Opened,
     host: Host,
 }
 
@@ -130,6 +133,7 @@ impl Gate {
             memory,
             special,
             fetches,
+            opened: Opened::default(),
             host,
         }))
     }

@@ -168,7 +168,11 @@ impl StartError {
             }
             Self::Config(error) => error.hint.clone(),
             Self::Challenged => {
-                Some("set `access = \"public\"` under `[metadata]` if path names are no secret".to_owned())
+                Some(
+                "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it who may read \
+                 that path, or `access = \"public\"` if path names are no secret"
+                    .to_owned(),
+            )
             }
             Self::Signer(SignerError::Layout { .. }) => Some(
                 "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"

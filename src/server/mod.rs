@@ -30,7 +30,7 @@ use crate::{
     admin::health::Health,
     cache::Cache,
     catalog::Catalog,
-    config::Config,
+    config::{Access, Config},
     intake::{self, Intake},
     proxy::{Gate, GateParts, Host},
     server::{listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor},
@@ -171,8 +171,10 @@ impl Keeper {
         let catalog = Arc::new(Catalog::new(Arc::clone(&shared.depot), Arc::clone(&shared.ledger)));
         catalog.refresh().await?;
         let upstream = shared.upstream(&config)?;
-        if config.gate.metadata_access.is_none() {
-            unchallenged(&*upstream).await?;
+        match &config.gate.metadata_access {
+            None => unchallenged(&*upstream).await?,
+            Some(Access::Probe(path)) => guarded(&*upstream, path).await,
+            Some(Access::Public) => {}
         }
         let cache = Cache::open(&config.cache, &shared.metrics)?;
         let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
@@ -226,6 +228,34 @@ async fn unchallenged(upstream: &dyn Upstream) -> Result<(), StartError> {
             tracing::warn!("the upstream did not say in time whether it challenges anonymous readers");
             Ok(())
         }
+    }
+}
+
+/// Warns of a path to probe that anybody may read, or that is not there: the metadata would be everybody's or nobody's.
+async fn guarded(upstream: &dyn Upstream, path: &str) {
+    let ask = Ask {
+        method: Method::GET,
+        path: path.to_owned(),
+        headers: HeaderMap::new(),
+        identity: false,
+    };
+    // An upstream that is away or slow says nothing about the path; its clients will be told.
+    let Ok(Ok(answer)) = timeout(CHALLENGE_PATIENCE, upstream.ask_itself(ask)).await else {
+        return;
+    };
+    match answer.status {
+        status if status.is_success() => {
+            tracing::warn!(
+                http.path = path,
+                "anybody may read `{path}`, and so the metadata: see `metadata.probe`"
+            );
+        }
+        StatusCode::NOT_FOUND => tracing::warn!(
+            http.path = path,
+            "the upstream has no `{path}` for anonymous readers; if it has none at all, nobody can read the metadata: \
+             see `metadata.probe`"
+        ),
+        _ => {}
     }
 }
 

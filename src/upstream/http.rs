@@ -124,6 +124,17 @@ const USER_AGENT: &str = concat!("tufgate/", env!("CARGO_PKG_VERSION"));
 #[async_trait]
 impl Upstream for HttpUpstream {
     async fn ask(&self, ask: Ask) -> Result<Answer, UpstreamError> {
+        self.exchange(ask, true).await
+    }
+
+    async fn ask_itself(&self, ask: Ask) -> Result<Answer, UpstreamError> {
+        self.exchange(ask, false).await
+    }
+}
+
+impl HttpUpstream {
+    /// Sends a request and, where told to, those that redirects lead to.
+    async fn exchange(&self, ask: Ask, follow: bool) -> Result<Answer, UpstreamError> {
         let mut headers = self.headers(&ask)?;
         let mut hop = self.first(&ask.path)?;
         // The path goes out byte by byte as given; only a redirect's is what the `url` crate makes of it.
@@ -131,7 +142,7 @@ impl Upstream for HttpUpstream {
         for _ in 0..=MAX_REDIRECTS {
             let request = request(&ask.method, &target, headers.clone())?;
             let response = self.pool.send(&hop.origin, hop.trust, request).await?;
-            let Some(location) = location(&response) else {
+            let Some(location) = location(&response).filter(|_| follow) else {
                 return self.answer(&ask.method, response).await;
             };
             let next = self.redirects.next(&hop.url, &location)?;

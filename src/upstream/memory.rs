@@ -148,6 +148,11 @@ impl Upstream for MemoryUpstream {
             body: Box::pin(stream::iter(frames)),
         })
     }
+
+    /// It follows no redirect in the first place.
+    async fn ask_itself(&self, ask: Ask) -> Result<Answer, UpstreamError> {
+        self.ask(ask).await
+    }
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -95,4 +95,14 @@ pub trait Upstream: Send + Sync {
     /// Sends a request: fixed Host, `Accept: */*`, `Accept-Encoding: identity`, the gate's `User-Agent`; follows
     /// redirects as configured (credentials never cross hosts).
     async fn ask(&self, ask: Ask) -> Result<Answer, UpstreamError>;
+
+    /// The same without following a redirect: a 3xx is the answer. Where an answer decides who may read, one from
+    /// elsewhere, such as a page to log in, must not count.
+    ///
+    /// An upstream that does not say how it does that is not asked.
+    async fn ask_itself(&self, _: Ask) -> Result<Answer, UpstreamError> {
+        Err(UpstreamError::Broken(
+            "it cannot be asked without following redirects".to_owned(),
+        ))
+    }
 }
