@@ -162,7 +162,7 @@ impl Gate {
             gate: self.clone(),
             path: recorded.path.clone(),
             drops: recorded.seen.drops,
-            held: Held::new(recorded.expected, &headers, keeping),
+            held: Held::new(recorded.expected, &headers, keeping, recorded.forwarded.anonymous()),
         };
         let relay = match keeping {
             Keeping::Never => leader.pass(Arc::new(headers), recorded.expected),

@@ -32,6 +32,19 @@ const PERSONAL: [HeaderName; 5] = [
     header::CONNECTION,
 ];
 
+/// Fields that describe the bytes, and so may be told to others than the reader whose credentials brought them.
+const OF_THE_BYTES: [HeaderName; 9] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::VARY,
+];
+
 /// An answer of the upstream for bytes that are kept.
 pub(super) struct Held {
     /// The bytes.
@@ -46,16 +59,19 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// An answer that came just now; `None` when it may not be kept.
-    pub(super) fn new(expected: Expected, answer: &HeaderMap, keeping: Keeping) -> Option<Self> {
+    /// An answer that came just now, to a reader whom the upstream cannot tell from others (`anonymous`) or to one alone;
+    /// `None` when it may not be kept.
+    pub(super) fn new(expected: Expected, answer: &HeaderMap, keeping: Keeping, anonymous: bool) -> Option<Self> {
         let fresh = match keeping {
             Keeping::Never => return None,
             Keeping::Ask => Duration::ZERO,
             Keeping::Fresh(time) => time,
         };
         let mut headers = answer.clone();
-        for name in &PERSONAL {
-            headers.remove(name);
+        for name in answer.keys() {
+            if PERSONAL.contains(name) || !(anonymous || OF_THE_BYTES.contains(name)) {
+                headers.remove(name);
+            }
         }
         Some(Self {
             expected,

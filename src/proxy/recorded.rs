@@ -253,7 +253,7 @@ impl Gate {
     /// Keeps what the upstream said of the recorded bytes, as far as it allows.
     pub(super) fn remember(&self, recorded: &Recorded<'_>, headers: &HeaderMap) {
         let keeping = recorded.keeping(self, headers);
-        match Held::new(recorded.expected, headers, keeping) {
+        match Held::new(recorded.expected, headers, keeping, recorded.forwarded.anonymous()) {
             Some(held) => {
                 self.memory().hold(&recorded.path, held, recorded.seen.drops);
             }

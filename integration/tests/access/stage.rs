@@ -16,9 +16,8 @@ use super::{
 };
 use crate::support::gate::{Gate, Setup, until};
 
-/// How long answers to anonymous readers may be given again (`[cache] fresh_for`), in whole seconds; empty where the gate
-/// has no such key.
-pub const FRESH_FOR: &str = "";
+/// How long answers to anonymous readers may be given again (`[cache] fresh_for`), in whole seconds.
+pub const FRESH_FOR: &str = "1";
 
 /// An artifact. Every 16 bytes of it hold [`MARK`], by which a fragment is recognised anywhere.
 #[derive(Clone, Debug)]
