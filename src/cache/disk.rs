@@ -20,8 +20,8 @@ use super::{
     index::{Entry, Index, Space, Usage, footprint},
     lock,
     mapping::Mapping,
+    temporary::Temporary,
     underway::Underway,
-    writer::Temporary,
 };
 use crate::{
     config,
@@ -196,7 +196,7 @@ impl Disk {
             let (digest, entry) = lock(&self.index).evict()?;
             self.folder.remove(&digest);
             self.counts.evicted_disk.inc();
-            entry.release().map(Mapping::unmap);
+            entry.discard();
         }
         Some(Space::take(&self.usage, length))
     }
@@ -210,19 +210,22 @@ impl Disk {
                 source,
             }
         };
-        let _files = lock(&self.files);
-        self.underway
-            .unless_forgotten(digest, || ())
-            .ok_or(CacheError::Forgotten)?;
-        let identity = file.place(&self.folder, digest).map_err(failed("renamed"))?;
-        let entry = Entry::new(identity.length(), Some(identity), Arc::clone(&file.space));
-        let replaced = lock(&self.index).insert(*digest, entry);
-        replaced.and_then(Entry::release).map(Mapping::unmap);
+        let (identity, serial) = {
+            let _files = lock(&self.files);
+            self.underway
+                .unless_forgotten(digest, || ())
+                .ok_or(CacheError::Forgotten)?;
+            let identity = file.place(&self.folder, digest).map_err(failed("renamed"))?;
+            let entry = Entry::new(identity.length(), Some(identity), Arc::clone(&file.space));
+            let (serial, replaced) = lock(&self.index).insert(*digest, entry);
+            if let Some(replaced) = replaced {
+                replaced.discard();
+            }
+            (identity, serial)
+        };
+        // Outside the lock: this takes a moment for each gigabyte.
         let mapping = Mapping::new(&file.file, identity, Arc::clone(&file.space)).map_err(failed("mapped"))?;
-        let mut index = lock(&self.index);
-        let serial = index.entry(digest).map(|entry| entry.serial);
-        let gone = serial.and_then(|serial| index.keep(digest, serial, &mapping));
-        drop(index);
+        let gone = lock(&self.index).keep(digest, serial, &mapping);
         gone.into_iter().flatten().for_each(Mapping::unmap);
         Ok(mapping.bytes())
     }

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::{
-    Cache, CacheError, Place,
-    error::FillError,
-    underway::Passage,
-    writer::{Reader, Writer},
-};
+use super::{Cache, CacheError, Place, error::FillError, temporary::Reader, underway::Passage, writer::Writer};
 use crate::digest::{Digest, Expected, Mismatch};
 
 /// Up to this length a body is hashed where it is, in the event loop: handing it over takes as long.

@@ -107,9 +107,11 @@ impl Entry {
         self.shared.strong_count() > usize::from(self.kept.is_some()) || self.turn.try_lock().is_err()
     }
 
-    /// Its mapping, to be dropped where that may take its time.
-    pub(super) fn release(self) -> Option<Arc<Mapping>> {
-        self.kept
+    /// Unmaps it here and now, where blocking is allowed.
+    pub(super) fn discard(self) {
+        if let Some(mapping) = self.kept {
+            Mapping::unmap(mapping);
+        }
     }
 }
 
@@ -144,14 +146,15 @@ impl Index {
         self.entries.get(digest)
     }
 
-    /// Adds a file as the last used; gives back the entry it replaces.
-    pub(super) fn insert(&mut self, digest: Digest, mut entry: Entry) -> Option<Entry> {
+    /// Adds a file as the last used; gives back its serial, and the entry it replaces.
+    pub(super) fn insert(&mut self, digest: Digest, mut entry: Entry) -> (u64, Option<Entry>) {
         let replaced = self.remove(&digest);
         self.clock += 1;
         (entry.serial, entry.tick) = (self.clock, self.clock);
         self.order.insert(entry.tick, digest);
+        let serial = entry.serial;
         self.entries.insert(digest, entry);
-        replaced
+        (serial, replaced)
     }
 
     /// The mapping of a file that has one, which is a use of it.

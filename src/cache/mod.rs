@@ -7,7 +7,8 @@
 //!
 //! - `memory.rs`: small artifacts. `disk.rs`: the larger ones, over `folder.rs` (names, modes, the lock), `index.rs` (what
 //!   is there, what goes first) and `mapping.rs` (the one file with unsafe code).
-//! - `fill.rs`: an artifact on its way in; `writer.rs` hashes and writes it beside the event loop.
+//! - `fill.rs`: an artifact on its way in; `writer.rs` hashes and writes it beside the event loop, into a
+//!   `temporary.rs`.
 //! - `herd/`: many readers of one artifact that is still arriving.
 
 mod complaints;
@@ -20,6 +21,7 @@ mod herd;
 mod index;
 mod mapping;
 mod memory;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod underway;

@@ -6,26 +6,19 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
     io,
-    ops::Range,
     os::unix::fs::FileExt,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking};
+use tokio::{sync::Notify, task::spawn_blocking};
 
 use super::{
     disk::{Disk, Promise},
     error::CacheError,
-    folder::{Folder, Identity},
-    index::Space,
     lock,
+    temporary::{Reader, Temporary},
 };
 use crate::digest::{Digest, Hasher};
 
@@ -41,11 +34,7 @@ struct Shared {
     state: Mutex<State>,
     /// The queue shrank, or the work stopped. Only the writer's owner waits.
     moved: Notify,
-    /// Bytes in the file, from its beginning.
-    written: AtomicU64,
-    /// The file, from its first byte on; it stays for those who read from it, also when it was given up.
-    file: OnceLock<Arc<Temporary>>,
-    given_up: AtomicBool,
+    reader: Reader,
 }
 
 struct State {
@@ -94,9 +83,7 @@ impl Writer {
                 lost: false,
             }),
             moved: Notify::new(),
-            written: AtomicU64::new(0),
-            file: OnceLock::new(),
-            given_up: AtomicBool::new(false),
+            reader: Reader::default(),
         }))
     }
 
@@ -142,9 +129,9 @@ impl Writer {
         }
     }
 
-    /// For reading back what was written. `None` for a body that is hashed alone.
+    /// For reading back what was written; nothing of a body that is hashed alone.
     pub(super) fn reader(&self) -> Reader {
-        Reader(Arc::clone(&self.0))
+        self.0.reader.clone()
     }
 }
 
@@ -203,7 +190,7 @@ impl Work {
         self.sink = match sink {
             Sink::Open(promise, file) => match file.file.write_all_at(chunk, at) {
                 Ok(()) => {
-                    shared.written.store(at + chunk.len() as u64, Ordering::Release);
+                    shared.reader.wrote(at + chunk.len() as u64);
                     Sink::Open(promise, file)
                 }
                 Err(error) => Sink::GivenUp(failed(&promise.disk, error)),
@@ -211,7 +198,7 @@ impl Work {
             sink => sink,
         };
         if matches!(self.sink, Sink::GivenUp(_)) {
-            shared.given_up.store(true, Ordering::Release);
+            shared.reader.give_up();
         }
     }
 
@@ -242,13 +229,7 @@ fn open(promise: Promise, shared: &Shared) -> Sink {
     }
     match disk.folder.temporary() {
         Ok((file, path)) => {
-            let file = Arc::new(Temporary {
-                file,
-                path,
-                space,
-                placed: AtomicBool::new(false),
-            });
-            let file = Arc::clone(shared.file.get_or_init(|| file));
+            let file = shared.reader.begin(Temporary::new(file, path, space));
             Sink::Open(promise, file)
         }
         Err(error) => Sink::GivenUp(failed(disk, error)),
@@ -266,71 +247,5 @@ fn failed(disk: &Disk, source: io::Error) -> CacheError {
             act: "written",
             source,
         },
-    }
-}
-
-/// A file that is not whole yet. Loses its name with the last who has it, unless it was put into its place.
-pub(super) struct Temporary {
-    pub file: File,
-    pub space: Arc<Space>,
-    path: PathBuf,
-    placed: AtomicBool,
-}
-
-impl Temporary {
-    /// Puts it into its place.
-    pub(super) fn place(&self, folder: &Folder, digest: &Digest) -> io::Result<Identity> {
-        let identity = folder.place(&self.file, &self.path, digest)?;
-        self.placed.store(true, Ordering::Release);
-        Ok(identity)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.placed.load(Ordering::Acquire) {
-            return;
-        }
-        let path = std::mem::take(&mut self.path);
-        let space = Arc::clone(&self.space);
-        // Its blocks are freed by the last close, which may be that of a clone.
-        let file = self.file.try_clone();
-        let remove = move || {
-            let _ = fs::remove_file(path);
-            drop((file, space));
-        };
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
-        }
-    }
-}
-
-/// Reads what of a body is in its file, while it is written and after.
-#[derive(Clone)]
-pub(super) struct Reader(Arc<Shared>);
-
-impl Reader {
-    /// How much from its beginning can be read.
-    pub(super) fn written(&self) -> u64 {
-        self.0.written.load(Ordering::Acquire)
-    }
-
-    /// No more will be written than there is.
-    pub(super) fn given_up(&self) -> bool {
-        self.0.given_up.load(Ordering::Acquire)
-    }
-
-    /// Bytes below [`Reader::written`].
-    pub(super) async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let file = self.0.file.get().map(Arc::clone);
-        let file = file.ok_or(io::ErrorKind::NotFound)?;
-        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-        let read = spawn_blocking(move || {
-            let mut bytes = vec![0; length];
-            file.file.read_exact_at(&mut bytes, range.start)?;
-            Ok(Bytes::from(bytes))
-        });
-        read.await.map_err(io::Error::other)?
     }
 }

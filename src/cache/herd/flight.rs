@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::{Broken, Follower, Opening, window::Window};
-use crate::cache::{lock, writer::Reader};
+use crate::cache::{lock, temporary::Reader};
 
 /// Bytes of a large body that stay in memory for those who keep up.
 pub(super) const WINDOW: u64 = 512 << 10;
