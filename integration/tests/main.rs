@@ -10,6 +10,7 @@ mod fuzz;
 mod attack;
 mod audit;
 mod bad_input;
+mod bench;
 mod canonical;
 mod crash;
 mod drift;
