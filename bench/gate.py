@@ -68,10 +68,9 @@ class Gate:
         self._socket = tempfile.TemporaryDirectory(prefix="tufgate-bench-")
         self.process: Process | None = None
         self._write("")
-        init = ["init", "--config", "tufgate.toml", "--root-keys", "1", "--root-threshold", "1", "--root-dir", "root"]
-        done = subprocess.run(
-            [program, *init, "--unencrypted"], cwd=work, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False
-        )
+        init: list[str | Path] = [program, "init", "--config", "tufgate.toml", "--root-dir", "root", "--unencrypted"]
+        init += ["--root-keys", "1", "--root-threshold", "1"]
+        done = subprocess.run(init, cwd=work, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             raise Failed(f"tufgate init: {done.stderr}")
 
@@ -91,10 +90,13 @@ class Gate:
     def start(self, signer: str = "", files: int | None = None, soft: int | None = None) -> "Gate":
         """Starts it and waits until it is ready. `signer` are keys of `[signer]`; `files` limits its descriptors."""
         self._write(signer)
-        command = [self._program, "serve", "--config", "tufgate.toml"]
+        command: list[str | Path] = [self._program, "serve", "--config", "tufgate.toml"]
         self.process = self._stage.add(Process("gate", command, self.folder, files, soft))
-        self.process.until_ready(lambda: connects(self.admin) and connects(self.port) and self.ask_admin("/readyz").status == 200)
+        self.process.until_ready(self._ready)
         return self
+
+    def _ready(self) -> bool:
+        return connects(self.admin) and connects(self.port) and self.ask_admin("/readyz").status == 200
 
     def stop(self) -> None:
         """Ends it; its folder stays as it is, for another start."""

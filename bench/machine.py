@@ -29,10 +29,10 @@ def busy() -> str | None:
 def said(*command: str) -> str:
     """What a command prints, on either stream; empty when it cannot be run."""
     try:
-        done = subprocess.run(command, cwd=REPO, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, check=False)
     except OSError:
         return ""
-    return done.stdout.strip()
+    return (done.stdout + done.stderr).strip()
 
 
 def commit() -> str:

@@ -4,9 +4,10 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from contest import Contest, Goal
+from contest import Contest, Goal, Measure
 from processes import Failed
 from scene import Scene, contents
 from wire import Connection
@@ -15,7 +16,8 @@ from wire import Connection
 def curl(raw: Path, size: int, *arguments: str | Path) -> float:
     """Seconds of one transfer by curl's own clock; fails unless it was 2xx and moved `size` bytes."""
     said = "%{http_code} %{size_download} %{size_upload} %{time_total} %{url}\\n"
-    command = ["curl", "--silent", "--show-error", "--output", "/dev/null", "--write-out", said, *arguments]
+    command = ["curl", "--silent", "--show-error", "--output", "/dev/null", "--write-out", said]
+    command += [str(argument) for argument in arguments]
     done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     with raw.open("a") as out:
         out.write(done.stdout + done.stderr)
@@ -31,7 +33,7 @@ class Moving:
     """The origin with DAV, nginx in front of it twice, and the gate."""
 
     def __init__(self, scene: Scene):
-        """Starts them all, and makes one artifact for each transfer of a contender: a name is fetched first only once."""
+        """Starts them all, and makes one artifact for each transfer of a contender: a name is new only once."""
         self.scene = scene
         self.size = scene.sizes.large
         self.origin = scene.nginx("origin", name="moving")
@@ -49,13 +51,13 @@ class Moving:
         # What the kernel has still to write must not be written while we measure.
         os.sync()
 
-    def _mean(self, transfer: Callable[[str], float]) -> Callable[[int], float]:
-        """Mean seconds over the transfers of a round."""
+    def _mean(self, transfer: Callable[[str], float]) -> Measure:
+        """Mean milliseconds over the transfers of a round."""
         count = self.scene.sizes.transfers
 
         def measure(turn: int) -> float:
             names = self.names[1 + turn * count : 1 + (turn + 1) * count]
-            return sum(transfer(name) for name in names) / count
+            return 1000 * sum(transfer(name) for name in names) / count
 
         return measure
 
@@ -109,10 +111,10 @@ class Moving:
         goals = [Goal("proxy_pass, unbuffered", 0.9), Goal("DAV, direct", None)]
         return [self._contest("5", f"PUT of {self.size >> 20} MiB", contenders, goals)]
 
-    def _contest(self, row: str, work: str, contenders: dict[str, Callable[[int], float]], goals: list[Goal]) -> Contest:
+    def _contest(self, row: str, work: str, contenders: dict[str, Measure], goals: list[Goal]) -> Contest:
         measure = contenders["gate"]
-        contenders["gate"] = lambda turn: self.scene.profiler.around(f"row{row}", self.gate, lambda: measure(turn))
-        return Contest(row, work, "ms", _in_milliseconds(contenders), goals, more_is_better=False)
+        contenders["gate"] = lambda turn: self.scene.profiler.around(f"row{row}", self.gate, partial(measure, turn))
+        return Contest(row, work, "ms", contenders, goals, more_is_better=False)
 
     def _recorded(self, path: str, sha256: str) -> None:
         """The gate knows the artifact, by the digest it has."""
@@ -120,7 +122,3 @@ class Moving:
         answer = Connection(self.gate.port).request("HEAD", hashed)
         if answer.status != 200 or answer.headers.get("tufgate-status", "untracked") == "untracked":
             raise Failed(f"{path} was not recorded: {answer.status} {answer.headers}")
-
-
-def _in_milliseconds(contenders: dict[str, Callable[[int], float]]) -> dict[str, Callable[[int], float]]:
-    return {who: (lambda turn, measure=measure: measure(turn) * 1000) for who, measure in contenders.items()}

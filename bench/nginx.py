@@ -43,7 +43,7 @@ class Nginx:
             text = text.replace(f"@{name}@", value)
         config = self.folder / "nginx.conf"
         config.write_text(text)
-        command = ["nginx", "-p", self.folder, "-c", config, "-e", "error.log"]
+        command: list[str | Path] = ["nginx", "-p", folder, "-c", config, "-e", "error.log"]
         self.process = stage.add(Process(kind, command, self.folder))
         self.process.until_ready(lambda: connects(self.port))
 

@@ -33,7 +33,8 @@ class Profiler:
             return work()
         self._done.add(name)
         data = self._raw / f"{name}.perf"
-        command = ["perf", "record", "--freq=499", "--call-graph=fp", f"--pid={gate.pid},{gate.signer_pid}", f"--output={data}"]
+        command = ["perf", "record", "--freq=499", "--call-graph=fp", f"--output={data}"]
+        command += [f"--pid={gate.pid},{gate.signer_pid}"]
         with (self._raw / f"{name}.perf.log").open("wb") as log:
             perf = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -44,7 +45,8 @@ class Profiler:
             self._report(name, data)
 
     def _report(self, name: str, data: Path) -> None:
-        command = ["perf", "report", "--stdio", "--no-children", "--call-graph=none", "--sort=comm,symbol", f"--input={data}"]
+        command = ["perf", "report", "--stdio", "--no-children", "--call-graph=none", "--sort=comm,symbol"]
+        command += [f"--input={data}"]
         done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
         report = self._raw / f"{name}.perf.txt"
         report.write_text(done.stdout + done.stderr)

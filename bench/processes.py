@@ -22,7 +22,7 @@ def free_port(_given: set[int] = set()) -> int:  # noqa: B006: what was given is
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            port = int(probe.getsockname()[1])
         if port not in _given:
             _given.add(port)
             return port

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from statistics import median
+from typing import Any
 
 from contest import Times
 from gate import Gate
@@ -65,7 +66,7 @@ class Watch:
                 raise Failed(f"the signer is not done after {seconds:.0f} s")
             time.sleep(PAUSE)
 
-    def _file(self, name: str) -> dict:
+    def _file(self, name: str) -> Any:
         return json.loads(self._connection.get(f"/metadata/{name}").wanted(name).body)["signed"]
 
     def _bin(self, path: str) -> str:
@@ -168,7 +169,7 @@ class Publishing:
             self.scene.say(f"  flowing {flowing[-1] * 1000:.0f} ms, halted {halted[-1] * 1000:.0f} ms")
         (self.scene.raw / "row7.json").write_text(json.dumps({"flowing": flowing, "halted": halted}))
         work = f"{count:,} published, {recorded:,} recorded"
-        goals = [("median", 0.5, 0.1)]
+        goals: list[tuple[str, float, float | None]] = [("median", 0.5, 0.1)]
         return [
             Times("7", f"{work}, last 2xx → all visible", RSTUF_BATCH, flowing, goals),
             Times("7", f"{work}, signed in one batch → visible", RSTUF_BATCH, halted, goals),

@@ -1,9 +1,10 @@
 """Rows 1 to 3: requests a second for what is known, beside nginx."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
-from contest import Contest, Goal
+from contest import Contest, Goal, Measure
 from gate import Gate
 from nginx import Nginx
 from processes import Failed
@@ -33,7 +34,7 @@ class Serving:
         file.write_bytes(answer.body)
         if Connection(self.static.port).get(TIMESTAMP).wanted("nginx").body != answer.body:
             raise Failed("nginx serves another timestamp.json")
-        contenders = {"gate": self.gate, "nginx static": self.static}
+        contenders: dict[str, Gate | Nginx] = {"gate": self.gate, "nginx static": self.static}
         goals = [Goal("nginx static", 1.0)]
         return [self._contest("1", "`timestamp.json`", contenders, TIMESTAMP, len(answer.body), goals)]
 
@@ -44,7 +45,7 @@ class Serving:
         list_of_paths = self.scene.work / "paths"
         list_of_paths.write_text("\n".join(paths) + "\n")
         work = f"known artifact of {size} B"
-        peers = {"gate": self.gate, "proxy_cache": self.cache, "proxy_pass": self.proxy}
+        peers: dict[str, Gate | Nginx] = {"gate": self.gate, "proxy_cache": self.cache, "proxy_pass": self.proxy}
         one = [Goal("proxy_cache", 1.1), Goal("proxy_pass", 2.0)]
         several = [Goal("proxy_cache", 1.0), Goal("proxy_pass", 2.0)]
         return [
@@ -56,7 +57,7 @@ class Serving:
         """Row 3."""
         size = self.scene.sizes.medium
         paths = self._known("medium", 1, size)
-        peers = {"gate": self.gate, "proxy_cache": self.cache, "proxy_pass": self.proxy}
+        peers: dict[str, Gate | Nginx] = {"gate": self.gate, "proxy_cache": self.cache, "proxy_pass": self.proxy}
         goals = [Goal("proxy_cache", 1.8), Goal("proxy_pass", 3.0)]
         return [self._contest("3", f"known artifact of {size >> 10} KiB", peers, paths[0], size, goals)]
 
@@ -82,16 +83,13 @@ class Serving:
         return paths
 
     def _contest(
-        self, row: str, work: str, peers: dict[str, "Gate | Nginx"], path: str | Path, size: int, goals: list[Goal]
+        self, row: str, work: str, peers: dict[str, Gate | Nginx], path: str | Path, size: int, goals: list[Goal]
     ) -> Contest:
         name = f"row{row}-{'many' if isinstance(path, Path) else size}"
 
-        def measure(who: str) -> float:
+        def measure(who: str, _: int) -> float:
             return self.scene.wrk.rate(f"{name}-{who.replace(' ', '-')}", peers[who].url, path, size)
 
-        def gate(_: int) -> float:
-            return self.scene.profiler.around(name, self.gate, lambda: measure("gate"))
-
-        contenders = {who: (lambda _, who=who: measure(who)) for who in peers}
-        contenders["gate"] = gate
+        contenders: dict[str, Measure] = {who: partial(measure, who) for who in peers}
+        contenders["gate"] = lambda turn: self.scene.profiler.around(name, self.gate, partial(measure, "gate", turn))
         return Contest(row, work, "/s", contenders, goals)

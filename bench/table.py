@@ -20,7 +20,8 @@ def text(lines: list[Line]) -> str:
     """Aligned for a terminal."""
     rows = [HEAD, *(cells(line) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def markdown(lines: list[Line], about: dict[str, str]) -> str:

@@ -115,7 +115,9 @@ class Connection:
         return Answer(status, headers, body)
 
 
-def many(port: int, jobs: list[tuple[str, str, bytes]], connections: int = 64, sha256: list[str] | None = None) -> float:
+def many(
+    port: int, jobs: list[tuple[str, str, bytes]], connections: int = 64, sha256: list[str] | None = None
+) -> float:
     """Does `(method, path, body)` jobs over some connections at once. Each must be answered 2xx, and a body must have
     the hash at its place in `sha256`. When the last answer came, on the monotonic clock."""
 

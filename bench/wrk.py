@@ -22,22 +22,20 @@ class Wrk:
     def rate(self, name: str, url: str, path: str | Path, size: int) -> float:
         """Whole answers a second for one path, or for paths chosen at random from a file; `size` is that of each body,
         in bytes. Fails when an answer is not 2xx, is cut, or lacks bytes."""
-        one = isinstance(path, str)
-        script = "report.lua" if one else "many.lua"
-        command = ["wrk", f"-t{min(2, cores())}", f"-c{CONNECTIONS}", f"-d{max(1, round(self.seconds))}s", "--timeout", "10s"]
-        command += ["-s", script, url + path] if one else ["-s", script, url, "--", str(path)]
-        done = subprocess.run(
-            command, cwd=SCRIPTS, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
-        )
+        command = ["wrk", f"-t{min(2, cores())}", f"-c{CONNECTIONS}", f"-d{max(1, round(self.seconds))}s"]
+        command += ["--timeout", "10s", "-s"]
+        command += ["report.lua", url + path] if isinstance(path, str) else ["many.lua", url, "--", str(path)]
+        nothing = subprocess.DEVNULL
+        done = subprocess.run(command, cwd=SCRIPTS, text=True, capture_output=True, stdin=nothing, check=False)
         with (self.raw / f"{name}.txt").open("a") as out:
-            out.write(f"$ {' '.join(command)}\n{done.stdout}\n")
+            out.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
         lines = [line for line in done.stdout.splitlines() if line.startswith("bench ")]
         if done.returncode != 0 or not lines:
-            raise Failed(f"{name}: wrk: {done.stdout[-1000:]}")
+            raise Failed(f"{name}: wrk: {(done.stdout + done.stderr)[-1000:]}")
         seen = json.loads(lines[0].removeprefix("bench "))
         wrong = {what: seen[what] for what in ("connect", "read", "write", "status", "timeout") if seen[what]}
         if wrong or not seen["requests"]:
             raise Failed(f"{name}: {seen['requests']} answers, and errors {wrong}")
         if "Non-2xx or 3xx" in done.stdout or seen["bytes"] < seen["requests"] * size:
             raise Failed(f"{name}: {seen['bytes']} bytes in {seen['requests']} answers of {size} bytes each")
-        return seen["requests"] / seen["seconds"]
+        return float(seen["requests"]) / float(seen["seconds"])
