@@ -37,7 +37,6 @@ class Line:
 class Contest:
     """Contenders, `gate` the first, that do the same work in turn."""
 
-    row: str
     work: str
     unit: str
     contenders: dict[str, Measure]
@@ -93,7 +92,6 @@ def percentile(values: list[float], share: float) -> float:
 class Times:
     """Seconds that one thing took again and again, with goals for shares of them."""
 
-    row: str
     work: str
     peer: str
     seconds: list[float]

@@ -114,7 +114,7 @@ class Moving:
     def _contest(self, row: str, work: str, contenders: dict[str, Measure], goals: list[Goal]) -> Contest:
         measure = contenders["gate"]
         contenders["gate"] = lambda turn: self.scene.profiler.around(f"row{row}", self.gate, partial(measure, turn))
-        return Contest(row, work, "ms", contenders, goals, more_is_better=False)
+        return Contest(work, "ms", contenders, goals, more_is_better=False)
 
     def _recorded(self, path: str, sha256: str) -> None:
         """The gate knows the artifact, by the digest it has."""

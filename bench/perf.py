@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gate import Gate
-from processes import Failed
+from processes import Failed, until
 
 Result = TypeVar("Result")
 
@@ -38,6 +38,8 @@ class Profiler:
         with (self._raw / f"{name}.perf.log").open("wb") as log:
             perf = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
+            # It writes its header once it is attached to all threads.
+            until("perf to begin", lambda: perf.poll() is not None or (data.exists() and data.stat().st_size > 0))
             return work()
         finally:
             perf.send_signal(signal.SIGINT)
@@ -50,7 +52,7 @@ class Profiler:
         done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
         report = self._raw / f"{name}.perf.txt"
         report.write_text(done.stdout + done.stderr)
-        lines = [line.rstrip() for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
+        lines = [" ".join(line.split()) for line in done.stdout.splitlines() if line.strip() and line[0] != "#"]
         self._say(f"profile of {name} ({report}; callers: perf report --input={data}):")
         for line in lines[:SHOWN]:
-            self._say(f"  {line}")
+            self._say(f"  {line[:120]}")

@@ -156,7 +156,7 @@ class Publishing:
         self.scene.say(f"  PUT itself: median {median(puts) * 1000:.1f} ms")
         judged = recorded == self.scene.sizes.recorded
         goals = [("p50", 0.5, 0.020 if judged else None), ("p99", 0.99, 0.100 if judged else None)]
-        return [Times("6", work, RSTUF_ONE, seconds, goals)]
+        return [Times(work, RSTUF_ONE, seconds, goals)]
 
     def batch(self, recorded: int, gate: Gate) -> list[Times]:
         """Row 7: from the last 2xx of a thousand uploads on 64 connections to a timestamp that covers all; and the
@@ -171,8 +171,8 @@ class Publishing:
         work = f"{count:,} published, {recorded:,} recorded"
         goals: list[tuple[str, float, float | None]] = [("median", 0.5, 0.1)]
         return [
-            Times("7", f"{work}, last 2xx → all visible", RSTUF_BATCH, flowing, goals),
-            Times("7", f"{work}, signed in one batch → visible", RSTUF_BATCH, halted, goals),
+            Times(f"{work}, last 2xx → all visible", RSTUF_BATCH, flowing, goals),
+            Times(f"{work}, signed in one batch → visible", RSTUF_BATCH, halted, goals),
         ]
 
     def _batch(self, gate: Gate, paths: list[str], halt: bool) -> float:

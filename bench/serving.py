@@ -36,7 +36,7 @@ class Serving:
             raise Failed("nginx serves another timestamp.json")
         contenders: dict[str, Gate | Nginx] = {"gate": self.gate, "nginx static": self.static}
         goals = [Goal("nginx static", 1.0)]
-        return [self._contest("1", "`timestamp.json`", contenders, TIMESTAMP, len(answer.body), goals)]
+        return [self._contest("row1", "`timestamp.json`", contenders, TIMESTAMP, len(answer.body), goals)]
 
     def small(self) -> list[Contest]:
         """Row 2: one key, and many."""
@@ -49,8 +49,8 @@ class Serving:
         one = [Goal("proxy_cache", 1.1), Goal("proxy_pass", 2.0)]
         several = [Goal("proxy_cache", 1.0), Goal("proxy_pass", 2.0)]
         return [
-            self._contest("2", f"{work}, one", peers, paths[0], size, one),
-            self._contest("2", f"{work}, {keys:,} of them", peers, list_of_paths, size, several),
+            self._contest("row2-one", f"{work}, one", peers, paths[0], size, one),
+            self._contest("row2-many", f"{work}, {keys:,} of them", peers, list_of_paths, size, several),
         ]
 
     def medium(self) -> list[Contest]:
@@ -59,7 +59,7 @@ class Serving:
         paths = self._known("medium", 1, size)
         peers: dict[str, Gate | Nginx] = {"gate": self.gate, "proxy_cache": self.cache, "proxy_pass": self.proxy}
         goals = [Goal("proxy_cache", 1.8), Goal("proxy_pass", 3.0)]
-        return [self._contest("3", f"known artifact of {size >> 10} KiB", peers, paths[0], size, goals)]
+        return [self._contest("row3", f"known artifact of {size >> 10} KiB", peers, paths[0], size, goals)]
 
     def _known(self, folder: str, count: int, size: int) -> list[str]:
         """Puts artifacts on the origin, teaches them to the gate, waits until they are signed, and asks everybody once
@@ -83,13 +83,11 @@ class Serving:
         return paths
 
     def _contest(
-        self, row: str, work: str, peers: dict[str, Gate | Nginx], path: str | Path, size: int, goals: list[Goal]
+        self, name: str, work: str, peers: dict[str, Gate | Nginx], path: str | Path, size: int, goals: list[Goal]
     ) -> Contest:
-        name = f"row{row}-{'many' if isinstance(path, Path) else size}"
-
         def measure(who: str, _: int) -> float:
             return self.scene.wrk.rate(f"{name}-{who.replace(' ', '-')}", peers[who].url, path, size)
 
         contenders: dict[str, Measure] = {who: partial(measure, who) for who in peers}
         contenders["gate"] = lambda turn: self.scene.profiler.around(name, self.gate, partial(measure, "gate", turn))
-        return Contest(row, work, "/s", contenders, goals)
+        return Contest(work, "/s", contenders, goals)
