@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # How long a program may take to be ready, or to end after it was told to.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Failed(Exception):
