@@ -3,8 +3,8 @@
 
     clients.py KIND --port PORT --count N [--admin PORT] [--paths FILE]
 
-Works until SIGTERM, then prints what it saw as one line of JSON. Prints `ready` once all its connections stand; the busy ones when
-each had its first answer.
+Prints `ready` once all its connections stand (the busy ones: when each had its first answer), works until SIGTERM, then
+prints what it saw as one line of JSON.
 """
 
 import argparse

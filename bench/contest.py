@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 
 # A goal that is missed by no more than this share is within the noise that the design allows.
@@ -85,7 +86,7 @@ class Contest:
 def percentile(values: list[float], share: float) -> float:
     """The value that this share of all does not pass (nearest rank)."""
     ordered = sorted(values)
-    return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
 
 
 @dataclass

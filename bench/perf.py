@@ -47,7 +47,7 @@ class Profiler:
             self._report(name, data)
 
     def _report(self, name: str, data: Path) -> None:
-        command = ["perf", "report", "--stdio", "--no-children", "--call-graph=none", "--sort=comm,symbol"]
+        command = ["perf", "report", "--stdio", "--no-children", "--call-graph=none", "--sort=pid,symbol"]
         command += [f"--input={data}"]
         done = subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
         report = self._raw / f"{name}.perf.txt"
