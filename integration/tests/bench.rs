@@ -17,7 +17,11 @@ fn short(program: &str) -> String {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "bench/{program} --short: {}:\n{said}", output.status);
+    assert!(
+        output.status.success(),
+        "bench/{program} --short: {}:\n{said}",
+        output.status
+    );
     said
 }
 
