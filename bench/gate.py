@@ -98,10 +98,9 @@ class Gate:
     def _ready(self) -> bool:
         return connects(self.admin) and connects(self.port) and self.ask_admin("/readyz").status == 200
 
-    def stop(self) -> None:
-        """Ends it; its folder stays as it is, for another start."""
-        if self.process is not None:
-            self.process.stop()
+    def stop(self) -> int:
+        """Ends it; its folder stays as it is, for another start. Its exit code."""
+        return self.process.stop() if self.process is not None else 0
 
     @property
     def url(self) -> str:

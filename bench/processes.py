@@ -86,10 +86,10 @@ class Process:
 
         until(f"{self.name} to be ready (log: {self.log})", holds)
 
-    def stop(self) -> None:
-        """SIGTERM; SIGKILL to the process and its children when that does not end it."""
+    def stop(self) -> int:
+        """SIGTERM; SIGKILL to the process and its children when that does not end it. Its exit code."""
         if self.child.poll() is not None:
-            return
+            return self.child.returncode
         family = descendants(self.pid)
         self.child.terminate()
         try:
@@ -101,6 +101,7 @@ class Process:
                 except ProcessLookupError:
                     pass
             self.child.wait()
+        return self.child.returncode
 
 
 def descendants(pid: int) -> list[int]:
