@@ -134,6 +134,6 @@ class Gate:
         """Observations that the signer has still to sign."""
         return int(json.loads(self.ask_admin("/status").wanted("/status").body)["pending"])
 
-    def until_signed(self, seconds: float = 120.0) -> None:
+    def until_signed(self, seconds: float = 600.0) -> None:
         """Waits until everything that was recorded is signed."""
         until("the signer to sign everything", lambda: self.pending() == 0, seconds, pause=0.2)

@@ -123,7 +123,7 @@ class Publishing:
             begun = time.monotonic()
             jobs = [("PUT", f"/fill/{n % 256}/{n}", f"artifact {n}\n".encode()) for n in range(recorded)]
             many(gate.port, jobs)
-            gate.until_signed(600)
+            gate.until_signed()
             self.scene.say(f"  {recorded:,} targets recorded and signed in {time.monotonic() - begun:.0f} s")
             gate.stop()
         gate.start()
