@@ -12,6 +12,7 @@ mod attack;
 mod audit;
 mod bad_input;
 mod cache;
+mod bench;
 mod canonical;
 mod crash;
 mod drift;

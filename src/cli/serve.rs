@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
@@ -96,6 +97,7 @@ pub fn serve(
     started: impl FnOnce(&server::Running),
 ) -> Result<(), CliError> {
     let grace = config.gate.grace;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.gate.threads)
         .thread_name("tufgate")
@@ -120,6 +122,23 @@ pub fn serve(
         Stopped::Cut(what) => Err(CliError::failed(format_args!(
             "shut down after {grace:?}, but cut {what}"
         ))),
+    }
+}
+
+/// Takes as many descriptors as the hard limit allows. The soft limit of most shells and service managers, 1,024, is for
+/// the sake of `select`, which nothing here calls, and less than the connections of a busy gate.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // A system may allow less than it says; the gate then runs with what it was given.
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of descriptors stays as it is");
     }
 }
 
