@@ -156,6 +156,7 @@ mod digest;
 mod range;
 mod spool;
 mod terminal;
+mod tls;
 
 mod target;
 

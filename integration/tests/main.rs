@@ -17,14 +17,18 @@ mod fetch;
 mod fuzzed;
 mod get;
 mod hostile;
+mod http1;
+mod http2;
 mod matrix;
 mod metadata;
 mod operate;
 mod protocol;
 mod put;
 mod scenarios;
+mod secure_upstream;
 mod structure;
 mod surface;
+mod tls;
 mod uploads;
 mod verify;
 

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer,
     error::Source,
-    raw, rules, tuf, upstream,
+    listener, raw, rules, tuf, upstream,
     value::{Size, Span},
 };
 
@@ -128,6 +128,8 @@ fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
         client_timeout: raw.client_timeout.0,
         learn_rate: raw.learn_rate,
         max_waiters: raw.max_waiters,
+        http2_prior_knowledge: raw.http2_prior_knowledge,
+        tls: listener::tls(source, folder, raw)?,
     })
 }
 

@@ -76,6 +76,8 @@ pub(crate) fn config() -> Config {
             client_timeout: second,
             learn_rate: 0,
             max_waiters: 0,
+            tls: None,
+            http2_prior_knowledge: false,
         },
         upstream: UpstreamConfig {
             url: "http://127.0.0.1/".parse().unwrap(),
@@ -86,6 +88,7 @@ pub(crate) fn config() -> Config {
             max_reads: 1,
             credential_headers: vec![],
             identity: None,
+            ca: None,
         },
         ledger: PathBuf::new(),
         depot: PathBuf::new(),
