@@ -169,7 +169,7 @@ fn redirects_lead_to_https_and_never_back() {
     let refused = gate.get("/repo/down");
     assert_eq!(
         (refused.status, refused.problem().as_deref()),
-        (502, Some("redirect")),
+        (502, Some("upstream-redirect")),
         "{refused:?}"
     );
     assert_eq!(origin.count("/repo/down"), 0);

@@ -105,13 +105,11 @@ fn curl_publishes_and_reads_by_tls_with_http_1_and_2() {
         let path = format!("/repo/{version}");
         let url = site.url(&path);
         let body = vec![7; 300_000];
-        let put = site.curl(
-            &[flag, "-T", "-", "-H", &format!("Content-Length: {}", body.len()), &url],
-            &body,
-        );
+        let length = format!("Content-Length: {}", body.len());
+        let put = site.curl(&[flags, &["-T", "-", "-H", &length, &url]].concat(), &body);
         assert_eq!((put.code, put.status), (0, 201), "{version}: {put:?}");
         assert_eq!(fs::read(site.nginx.file(&path[1..])).unwrap(), body);
-        let got = site.curl(&[flag, &url], b"");
+        let got = site.curl(&[flags, &[&url]].concat(), b"");
         assert!(
             got.code == 0 && got.body == body,
             "{version}: {} {}",
@@ -121,7 +119,7 @@ fn curl_publishes_and_reads_by_tls_with_http_1_and_2() {
         if version == "2" {
             assert_eq!(got.version, "2", "by ALPN");
         }
-        let echo = site.curl(&[flag, &site.url("/echo")], b"");
+        let echo = site.curl(&[flags, &[&site.url("/echo")]].concat(), b"");
         let (host, upstream) = (format!("localhost:{}", site.gate.addr.port()), site.nginx.address());
         assert_eq!(
             String::from_utf8(echo.body).unwrap(),

@@ -71,7 +71,7 @@ impl Head {
     pub(super) async fn write(mut self, session: &mut Session, frame: Frame, end: bool) -> Result<()> {
         match frame {
             Frame::Length(length) => self.header.insert_header(header::CONTENT_LENGTH, length)?,
-            Frame::Unknown if session.req_header().version == Version::HTTP_10 => {}
+            Frame::Unknown if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
             Frame::Unknown => self.header.insert_header(header::TRANSFER_ENCODING, "chunked")?,
         }
         as_written(session);

@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::{Version, header};
-use pingora::{Result, http::ResponseHeader, proxy::Session};
+use http::{Method, Version, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
 
 /// The address that the connection comes from.
 pub(super) fn client_ip(session: &Session) -> Option<IpAddr> {
@@ -32,10 +36,30 @@ pub(super) fn name_host(session: &mut Session) -> Result<()> {
     }
 }
 
+/// Frames a request without a length for the upstream. HTTP/2 tells a body's end by a frame of its own, which may come
+/// between the decision on the request and its header going out: Pingora then takes the request for one without a body,
+/// and the upstream would store nothing over what it has, before anybody was asked. Where a last chunk is `withheld`,
+/// there has to be one.
+pub(super) fn frame_upload(session: &Session, request: &mut RequestHeader, withheld: bool) -> Result<()> {
+    let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let http2 = session.as_downstream().as_http2();
+    let Some(client) = http2.filter(|_| !framed.iter().any(|name| request.headers.contains_key(name))) else {
+        return Ok(());
+    };
+    let bears_body = matches!(request.method, Method::PUT | Method::POST | Method::PATCH);
+    match (withheld, bears_body && client.is_body_empty()) {
+        (true, _) => request.insert_header(header::TRANSFER_ENCODING, "chunked"),
+        // Servers ask for a length with these methods (RFC 9110 section 8.6).
+        (false, true) => request.insert_header(header::CONTENT_LENGTH, "0"),
+        (false, false) => Ok(()),
+    }
+}
+
 /// A client of HTTP/1.0 knows no chunked coding (RFC 9112 section 6.1), into which Pingora puts every body of unknown
 /// length: it gets such a body until the connection closes.
-pub(super) fn frame(session: &Session, response: &mut ResponseHeader) {
-    if session.req_header().version <= Version::HTTP_10 {
-        response.remove_header(&header::TRANSFER_ENCODING);
+pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
+    let old = session.req_header().version <= Version::HTTP_10;
+    if old && response.remove_header(&header::TRANSFER_ENCODING).is_some() {
+        session.set_keepalive(None);
     }
 }

@@ -219,6 +219,7 @@ impl Gate {
             request.insert_header("x-forwarded-host", host.as_bytes())?;
         }
         request.insert_header("x-forwarded-proto", client::scheme(session))?;
+        client::frame_upload(session, request, ctx.write.as_ref().is_some_and(Write::withholds))?;
         if let Some(write) = &mut ctx.write {
             write.upstream_request(&upstream.url, request)?;
         }

@@ -44,8 +44,9 @@ const REMEMBERED: usize = 50;
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 /// Streams that a client may have reset before the gate has looked at them.
 const RESET_UNSEEN: usize = 20;
-/// Resets in a connection's life that a client may provoke by errors of its own.
-const PROVOKED: usize = 64;
+/// Resets in a connection's life that a client may provoke by errors of its own. Streams that an honest client opens
+/// before it has read how many it may open are among them.
+const PROVOKED: usize = 1024;
 
 /// The limits of a connection.
 fn limits() -> H2Options {
