@@ -21,7 +21,7 @@ const KEY: &str = "the key";
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    key: Arc<CertifiedKey>,
+    pub(super) key: Arc<CertifiedKey>,
     /// The last second at which the server's own certificate is valid.
     pub expires: Timestamp,
 }
