@@ -157,6 +157,7 @@ mod digest;
 mod freshness;
 mod range;
 mod terminal;
+mod tls;
 
 mod target;
 

@@ -118,6 +118,14 @@ metrics! {
     targets: IntGauge,
     /// Unix time at which timestamp.json expires.
     timestamp_expires: IntGauge,
+    /// Unix time at which the listener's certificate expires; 0 without TLS.
+    certificate_expires_seconds: IntGauge,
+    /// New certificates that could not be taken, by their files' changes.
+    certificate_failures_total: IntCounter,
+    /// TLS handshakes with clients that failed.
+    tls_failures_total: IntCounter,
+    /// HTTP/2 connections of clients that were ended for what they did.
+    http2_abuse_total: IntCounter,
     /// Failures of background roles, by role.
     role_failures_total: IntCounterVec["role"],
     /// Requests for which the program that the gate is in left out a hook of the gate's, by hook: an error in it.

@@ -25,6 +25,8 @@ pub struct Setup {
     pub gate: String,
     /// Further keys of `[upstream]`.
     pub upstream_keys: String,
+    /// Environment variables of the process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -36,6 +38,7 @@ impl Setup {
             extra: String::new(),
             gate: String::new(),
             upstream_keys: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -62,6 +65,12 @@ impl Setup {
         self.extra("[cache]\nmemory = 0\nmemory_max_object = 0\ndisk = 0\n")
     }
 
+    /// The same with an environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The same with further tables.
     pub fn extra(mut self, tables: &str) -> Self {
         tables.clone_into(&mut self.extra);
@@ -77,6 +86,7 @@ pub struct Gate {
     pub admin: SocketAddr,
     /// Its folder.
     pub dir: PathBuf,
+    environment: Vec<(String, String)>,
     _folder: Option<tempfile::TempDir>,
     child: Option<Child>,
 }
@@ -158,6 +168,7 @@ impl Gate {
             addr,
             admin,
             dir,
+            environment: setup.environment.clone(),
             _folder: None,
             child: None,
         }
@@ -173,6 +184,7 @@ impl Gate {
         let child = Command::new(binary())
             .args(["serve", "--config", "tufgate.toml"])
             .current_dir(&self.dir)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

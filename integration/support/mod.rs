@@ -6,9 +6,12 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+pub mod certificates;
 pub mod clients;
+pub mod curl;
 pub mod gate;
 pub mod http;
+pub mod http2;
 pub mod nginx;
 pub mod origin;
 pub mod repository;

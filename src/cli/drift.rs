@@ -15,6 +15,7 @@ use crate::{
     upstream::{
         http::HttpUpstream,
         neutral::{self, Neutral},
+        secure::Authorities,
     },
 };
 
@@ -148,7 +149,8 @@ async fn end(ledger: &dyn Ledger, path: &TargetPath) -> Result<(), CliError> {
 
 async fn accept(one: One) -> Result<(), CliError> {
     let found = one.find().await?;
-    let upstream = HttpUpstream::new(&found.config.upstream).map_err(CliError::config)?;
+    let authorities = Authorities::load(&found.config.upstream).map_err(CliError::config)?;
+    let upstream = HttpUpstream::new(&found.config.upstream, &authorities).map_err(CliError::config)?;
     let read = neutral::read(&upstream, &one.path, u64::MAX)
         .await
         .map_err(CliError::failed)?;

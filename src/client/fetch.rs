@@ -22,13 +22,13 @@ use http::{
 };
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use url::Url;
 
 use self::connect::{Plain, Tls};
 pub use self::{error::FetchError, problem::Problem, stream::Stream};
 use super::notice::{self, Notice, Notices};
+use crate::tls::Roots;
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,7 @@ pub struct Fetcher {
     plain: Plain,
     /// Made when it is needed first: reading the system's authorities takes a moment.
     tls: Arc<OnceLock<Tls>>,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Roots,
     timeouts: Timeouts,
     retries: u32,
     notices: Notices,
@@ -143,7 +143,7 @@ impl Fetcher {
         Self {
             plain: connect::plain(timeouts.connect),
             tls: Arc::default(),
-            authorities: Vec::new(),
+            authorities: Roots::default(),
             timeouts,
             retries: 0,
             notices: notice::logged(),
@@ -158,7 +158,7 @@ impl Fetcher {
 
     /// The same, trusting these certificate authorities (PEM) beside the system's.
     pub fn with_authorities(self, pem: &[u8]) -> Result<Self, Error> {
-        let authorities = connect::authorities(pem)?;
+        let authorities = Roots::pem(pem)?;
         Ok(Self {
             authorities,
             tls: Arc::default(),

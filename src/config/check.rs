@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer, cache,
     error::Source,
-    raw, rules, tuf, upstream,
+    listener, raw, rules, tuf, upstream,
     value::{Size, Span},
 };
 
@@ -26,7 +26,7 @@ const MAX_SOCKET: usize = 107;
 pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let raw: raw::File = source.read()?;
     let folder = source.file.parent().unwrap_or(Path::new(""));
-    let gate = gate(source, &raw)?;
+    let gate = gate(source, folder, &raw)?;
     let depot = folder.join(raw.depot.path);
     let taken = [("depot.path", depot.as_path())];
     let config = Config {
@@ -58,7 +58,7 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     Ok(config)
 }
 
-fn gate(source: &Source<'_>, file: &raw::File) -> Checked<Gate> {
+fn gate(source: &Source<'_>, folder: &Path, file: &raw::File) -> Checked<Gate> {
     let raw = &file.gate;
     let at = |key, message: String| source.at(&["gate", key], format!("`gate.{key}` {message}"));
     let prefix = &raw.metadata_prefix;
@@ -114,6 +114,8 @@ fn gate(source: &Source<'_>, file: &raw::File) -> Checked<Gate> {
         client_timeout: raw.client_timeout.0,
         learn_rate: raw.learn_rate,
         max_waiters: raw.max_waiters,
+        http2_prior_knowledge: raw.http2_prior_knowledge,
+        tls: listener::tls(source, folder, raw)?,
     })
 }
 

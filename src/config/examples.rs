@@ -11,9 +11,10 @@ use crate::policy::{Admission, Kind};
 const UPSTREAM: &str = "[upstream]\nurl = \"http://127.0.0.1:8000\"\n";
 
 /// Every table, with a line that makes it whole apart from an unknown key.
-const TABLES: [(&str, &str); 16] = [
+const TABLES: [(&str, &str); 17] = [
     ("", ""),
     ("[gate]", ""),
+    ("[gate.tls]", ""),
     ("[upstream]", ""),
     ("[upstream.identity]", ""),
     ("[metadata]", ""),
@@ -81,7 +82,7 @@ fn full_toml_names_every_key() {
         let section = section.split("\n[").next().unwrap();
         let keys = message.split('`').skip(3).step_by(2);
         assert!(keys.clone().count() > 0, "{message}");
-        for key in keys.filter(|key| *key != "identity") {
+        for key in keys.filter(|key| !matches!(*key, "identity" | "tls")) {
             assert!(
                 section.lines().any(|line| line.starts_with(&format!("{key} = "))),
                 "{table} lacks {key}"
@@ -316,9 +317,9 @@ fn bad_values_are_told_where_and_what_to_do() {
 }
 
 #[test]
-fn an_upstream_is_plain_http() {
+fn an_upstream_is_http_or_https() {
     for (url, message) in [
-        ("https://h/", "TLS to the upstream is not in this version"),
+        ("https://a_b.h/", "holds `_`"),
         ("ftp://h/", "must be `http://"),
         ("127.0.0.1:80", "is not a URL"),
         ("http://u:p@h/", "holds credentials"),

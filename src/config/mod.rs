@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 mod examples;
 mod files;
+mod listener;
 mod raw;
 mod rules;
 mod template;
@@ -124,6 +125,19 @@ pub struct Gate {
     pub learn_rate: u32,
     /// Most requests held at once by `Prefer: wait` and `unsigned = "wait"` (1,000).
     pub max_waiters: usize,
+    /// Clients without TLS may speak HTTP/2 unasked (RFC 9113 section 3.3).
+    pub http2_prior_knowledge: bool,
+    /// `[gate.tls]`: the listener takes TLS only.
+    pub tls: Option<TlsFiles>,
+}
+
+/// `[gate.tls]`
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// PEM: the listener's certificate, then those of its issuers.
+    pub certificate: PathBuf,
+    /// PEM: its private key, without passphrase.
+    pub key: PathBuf,
 }
 
 /// Who may read the metadata of an upstream whose anonymous reads are challenged.
@@ -138,7 +152,7 @@ pub enum Access {
 /// `[upstream]`
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
-    /// `http://host[:port]`, optionally with a base path.
+    /// `http[s]://host[:port]`, optionally with a base path.
     pub url: url::Url,
     /// Send the client's Host instead of the upstream's own.
     pub preserve_host: bool,
@@ -154,6 +168,8 @@ pub struct UpstreamConfig {
     pub credential_headers: Vec<http::HeaderName>,
     /// `Authorization` value for neutral reads, from `[upstream.identity]`.
     pub identity: Option<Secret>,
+    /// PEM: authorities to trust in place of the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// A secret: never shown.

@@ -44,6 +44,8 @@ pub(super) struct Gate {
     pub client_timeout: Span,
     pub learn_rate: u32,
     pub max_waiters: usize,
+    pub http2_prior_knowledge: bool,
+    pub tls: Option<GateTls>,
 }
 
 impl Default for Gate {
@@ -60,8 +62,17 @@ impl Default for Gate {
             client_timeout: seconds(60),
             learn_rate: 0,
             max_waiters: 1000,
+            http2_prior_knowledge: false,
+            tls: None,
         }
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GateTls {
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +85,7 @@ pub(super) struct Upstream {
     pub io_timeout: Span,
     pub max_reads: usize,
     pub credential_headers: Vec<String>,
+    pub ca: Option<PathBuf>,
     pub identity: Option<Identity>,
 }
 
@@ -97,6 +109,7 @@ impl Default for Upstream {
             io_timeout: seconds(60),
             max_reads: 32,
             credential_headers: credentials.map(String::from).into(),
+            ca: None,
             identity: None,
         }
     }

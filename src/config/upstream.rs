@@ -23,18 +23,20 @@ pub(super) fn check(source: &Source<'_>, folder: &Path, raw: raw::Upstream) -> C
     let url = Url::parse(&text).map_err(|why| {
         at("url", &format!("`upstream.url` {text:?} is not a URL: {why}")).hint("such as `http://127.0.0.1:8000`")
     })?;
-    if url.scheme() == "https" {
-        let error = at(
-            "url",
-            "TLS to the upstream is not in this version; `upstream.url` must be `http://…`",
-        );
-        return Err(error.hint("reach the upstream over loopback or a private network, or through a local TLS tunnel"));
-    }
-    if url.scheme() != "http" || url.host_str().is_none() {
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(at(
             "url",
-            "`upstream.url` must be `http://host[:port]`, optionally with a path",
+            "`upstream.url` must be `http://host[:port]` or `https://…`, optionally with a path",
         ));
+    }
+    // Pingora asks such a name's certificate for another name: `-` in place of `_`, which may be somebody else's.
+    let label = url.domain().and_then(|name| name.split('.').next());
+    if url.scheme() == "https" && label.is_some_and(|label| label.contains('_')) {
+        let error = at(
+            "url",
+            "no certificate can be checked against a host name that holds `_`",
+        );
+        return Err(error.hint("use another name of the same server"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         let error = at("url", "`upstream.url` holds credentials");
@@ -51,6 +53,13 @@ pub(super) fn check(source: &Source<'_>, folder: &Path, raw: raw::Upstream) -> C
             let error = at("redirect_hosts", &format!("{host:?} is not a host"));
             return Err(error.hint("write `host` or `host:port`, without a scheme or a path"));
         }
+    }
+    if raw.ca.is_some() && url.scheme() == "http" && raw.redirect_hosts.is_empty() {
+        let error = at(
+            "ca",
+            "`upstream.ca` has no use: `upstream.url` is http, and no redirects are followed",
+        );
+        return Err(error.hint("write `https://…` in `upstream.url`, or drop `ca`"));
     }
     if raw.max_reads == 0 {
         return Err(at("max_reads", "`upstream.max_reads` is at least 1"));
@@ -87,6 +96,7 @@ pub(super) fn check(source: &Source<'_>, folder: &Path, raw: raw::Upstream) -> C
         io_timeout: raw.io_timeout.0,
         max_reads: raw.max_reads,
         credential_headers: headers.collect::<Checked<_>>()?,
+        ca: raw.ca.map(|path| folder.join(path)),
         identity: raw.identity.map(|raw| identity(source, folder, raw)).transpose()?,
     })
 }

@@ -6,6 +6,7 @@
 //! the host's `CTX`; [`GateProxy`] is one line a hook.
 
 mod answer;
+mod client;
 mod fetching;
 mod framing;
 mod headers;
@@ -15,6 +16,7 @@ mod kept;
 mod memory;
 mod metadata;
 mod passing;
+mod peer;
 mod probe;
 pub mod problem;
 mod read;
@@ -24,7 +26,7 @@ pub mod tap;
 mod teaching;
 mod write;
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,19 +35,24 @@ use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     proxy::{FailToProxy, ProxyHttp, Session},
-    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions},
+    upstreams::peer::HttpPeer,
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::{
-    fetching::Fetches, host::Passed, hot::Special, memory::Memory, probe::Opened, problem::Problem, route::Route,
-    write::Write,
+    client::client_ip, fetching::Fetches, host::Passed, hot::Special, memory::Memory, probe::Opened, problem::Problem,
+    route::Route, write::Write,
 };
 pub use self::{headers::Status, host::Host};
 use crate::{
-    cache::Cache, catalog::Catalog, config::Config, intake::Intake, target::split_target, telemetry::Metrics,
-    upstream::Upstream,
+    cache::Cache,
+    catalog::Catalog,
+    config::Config,
+    intake::Intake,
+    target::split_target,
+    telemetry::Metrics,
+    upstream::{Upstream, secure::Authorities},
 };
 
 /// What a gate is made of.
@@ -60,12 +67,15 @@ pub struct GateParts {
     pub upstream: Arc<dyn Upstream>,
     /// Verified artifacts.
     pub cache: Cache,
+    /// Whom to trust as the upstream.
+    pub authorities: Authorities,
     /// Counters.
     pub metrics: Metrics,
 }
 
 struct State {
     parts: GateParts,
+    peer: peer::Upstream,
     waiters: Semaphore,
     memory: Memory,
     special: Special,
@@ -124,11 +134,13 @@ impl Gate {
     /// A gate in another program.
     pub(crate) fn in_host(parts: GateParts, host: Host) -> Self {
         let waiters = Semaphore::new(parts.config.gate.max_waiters);
+        let peer = peer::Upstream::new(&parts.config.upstream, &parts.authorities);
         let memory = Memory::new(parts.config.cache.memory / 2);
         let special = Special::new(&parts.config.upstream);
         let fetches = Fetches::new(parts.cache.clone());
         Self(Arc::new(State {
             parts,
+            peer,
             waiters,
             memory,
             special,
@@ -160,6 +172,7 @@ impl Gate {
         ctx.ours = true;
         ctx._open = Some(self.0.host.requests.token());
         self.limit(session);
+        client::name_host(session)?;
         let outcome = self.decide(session, ctx).await?;
         ctx.passed.routed = outcome != Outcome::Answered;
         Ok(outcome)
@@ -202,21 +215,7 @@ impl Gate {
     /// The upstream, for what streams through Pingora.
     pub async fn upstream_peer(&self, ctx: &mut GateCtx) -> Result<Box<HttpPeer>> {
         self.routed(ctx)?;
-        let upstream = &self.config().upstream;
-        let mut peer = HttpPeer::new(resolve(&upstream.url).await?, false, String::new());
-        let mut options = PeerOptions::new();
-        options.connection_timeout = Some(upstream.connect_timeout);
-        options.total_connection_timeout = Some(upstream.connect_timeout);
-        options.read_timeout = Some(upstream.io_timeout);
-        options.write_timeout = Some(upstream.io_timeout);
-        if ctx.write.is_some() {
-            // A write never rides a pooled connection: a stale one would need the body a second time.
-            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-            options.idle_timeout = Some(std::time::Duration::ZERO);
-            peer.group_key = rand::random();
-        }
-        peer.options = options;
-        Ok(Box::new(peer))
+        Ok(Box::new(self.0.peer.peer(ctx.write.is_some()).await?))
     }
 
     /// Fixes what the upstream sees of a proxied request: Host, path, forwarding headers.
@@ -234,6 +233,7 @@ impl Gate {
         if !upstream.preserve_host {
             request.insert_header(header::HOST, authority(&upstream.url))?;
         }
+        // An upgrade to HTTP/2 goes by `Upgrade: h2c`, which Pingora drops, and this.
         for name in ["http2-settings", "forwarded"] {
             request.remove_header(name);
         }
@@ -243,7 +243,8 @@ impl Gate {
         if let Some(host) = session.req_header().headers.get(header::HOST) {
             request.insert_header("x-forwarded-host", host.as_bytes())?;
         }
-        request.insert_header("x-forwarded-proto", "http")?;
+        request.insert_header("x-forwarded-proto", client::scheme(session))?;
+        client::frame_upload(session, request, ctx.write.as_ref().is_some_and(Write::withholds))?;
         if let Some(write) = &mut ctx.write {
             write.upstream_request(&upstream.url, request)?;
         }
@@ -429,13 +430,17 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
 /// What the client hears of an error of Pingora's; nothing when it is gone.
 fn problem_of(error: &Error) -> Option<Problem> {
     use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError,
-        ReadTimedout, WriteError, WriteTimedout,
+        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert,
+        ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     let (status, kind) = match (error.etype(), error.esource()) {
         (HTTPStatus(code), _) => (*code, "refused"),
-        (ConnectTimedout | ReadTimedout | WriteTimedout, ErrorSource::Upstream) => (504, "upstream-timeout"),
-        (ConnectError | ConnectRefused | ConnectNoRoute, ErrorSource::Upstream) => (502, "upstream-unreachable"),
+        (ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout, ErrorSource::Upstream) => {
+            (504, "upstream-timeout")
+        }
+        (ConnectError | ConnectRefused | ConnectNoRoute | InvalidCert | TLSHandshakeFailure, ErrorSource::Upstream) => {
+            (502, "upstream-unreachable")
+        }
         (_, ErrorSource::Upstream) => (502, "upstream-broken"),
         (ReadTimedout, ErrorSource::Downstream) => (408, "client-timeout"),
         (ReadError | WriteError | WriteTimedout | ConnectionClosed, ErrorSource::Downstream) => return None,
@@ -457,35 +462,11 @@ fn problem_of(error: &Error) -> Option<Problem> {
     ))
 }
 
-/// The upstream's address; `HttpPeer::new` would resolve a name on the event loop and panic when it cannot.
-async fn resolve(url: &url::Url) -> Result<std::net::SocketAddr> {
-    let port = url.port_or_known_default().unwrap_or(80);
-    let fail = |detail: String| Error::explain(ErrorType::ConnectError, detail).into_up();
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => Ok((ip, port).into()),
-        Some(url::Host::Ipv6(ip)) => Ok((ip, port).into()),
-        Some(url::Host::Domain(name)) => {
-            let mut found = tokio::net::lookup_host((name, port))
-                .await
-                .map_err(|error| fail(error.to_string()))?;
-            found.next().ok_or_else(|| fail(format!("`{name}` has no address")))
-        }
-        None => Err(fail("the upstream's URL names no host".to_owned())),
-    }
-}
-
 /// `host[:port]` of a URL.
 pub(crate) fn authority(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-fn client_ip(session: &Session) -> Option<IpAddr> {
-    session
-        .client_addr()
-        .and_then(|addr| addr.as_inet())
-        .map(|addr| addr.ip())
 }
 
 /// The gate as a whole proxy: one line a hook.
@@ -541,7 +522,7 @@ impl ProxyHttp for GateProxy {
         response: &mut ResponseHeader,
         _: &mut GateCtx,
     ) -> Result<()> {
-        framing::without_chunks(session, response);
+        client::frame(session, response);
         Ok(())
     }
 

@@ -59,6 +59,11 @@ enum Stage {
 }
 
 impl Write {
+    /// The upstream must not have the whole before the body's end was decided on.
+    pub(super) fn withholds(&self) -> bool {
+        matches!(self.stage, Stage::Tapping(_))
+    }
+
     /// Names the destination as the upstream knows it; servers refuse one on another host.
     pub(super) fn upstream_request(&mut self, upstream: &url::Url, request: &mut RequestHeader) -> Result<()> {
         if let Some(path) = &self.destination {

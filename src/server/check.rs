@@ -6,15 +6,16 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     config::Config,
     depot::{Depot, TIMESTAMP},
     digest::Digest,
     server::{StartError, Store, parts},
     signer::{self, OnlineKeys, Parts, Signer},
     telemetry::Metrics,
+    tls::Certificate,
     tuf::layout,
-    upstream::http::HttpUpstream,
+    upstream::{http::HttpUpstream, secure::Authorities},
 };
 
 /// Keys open, the ledger's rows and audit chain hold, what the timestamp names lies whole in the depot, and the signer
@@ -22,7 +23,10 @@ use crate::{
 pub async fn check(config: &Config) -> Result<(), StartError> {
     config.check_files()?;
     let keys = OnlineKeys::open(config)?;
-    HttpUpstream::new(&config.upstream)?;
+    HttpUpstream::new(&config.upstream, &Authorities::load(&config.upstream)?)?;
+    if let Some(files) = &config.gate.tls {
+        Certificate::load(&files.certificate, &files.key, SystemClock.now())?;
+    }
     let parts::Store { ledger, depot } = Store::existing(config)?;
     ledger.check().await?;
     listed(config, &*depot).await?;

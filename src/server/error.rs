@@ -11,6 +11,7 @@ use crate::{
     ledger::LedgerError,
     server::child::ChildError,
     signer::SignerError,
+    tls::TlsError,
     upstream::UpstreamError,
     wake::WakeError,
 };
@@ -79,6 +80,9 @@ pub enum StartError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A certificate, a key or authorities cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The cache's folder cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -124,6 +128,7 @@ impl StartError {
             | Self::Challenged
             | Self::Key(_)
             | Self::Cache(_)
+            | Self::Tls(_)
             | Self::Upstream(_)
             | Self::Depot(DepotError::Unusable { .. })
             | Self::Wake(_) => 64,
@@ -167,6 +172,7 @@ impl StartError {
                 Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
             }
             Self::Config(error) => error.hint.clone(),
+            Self::Tls(error) => error.hint(),
             Self::Challenged => {
                 Some(
                 "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it who may read \

@@ -7,16 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use pingora::{
-    apps::ServerApp,
-    protocols::Stream,
-    proxy::{HttpProxy, ProxyHttp, http_proxy},
-    server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
+    proxy::{ProxyHttp, http_proxy},
+    server::{Fds, ListenFds, configuration::ServerConf},
     services::{Service as _, listening::Service},
 };
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::accept::{Accepting, Speech};
 
 /// A bound listener. It is kept beside the descriptor that Pingora owns, so that the proxy can be started again without
 /// a moment in which the port is free.
@@ -52,6 +51,7 @@ impl Bound {
         &self,
         conf: &Arc<ServerConf>,
         proxy: P,
+        speech: Speech,
         open: TaskTracker,
         shutdown: CancellationToken,
     ) -> std::io::Result<()>
@@ -63,10 +63,7 @@ impl Bound {
         let mut fds = Fds::new();
         fds.add(name.clone(), self.another()?.into_raw_fd());
         let fds: ListenFds = Arc::new(fds.into());
-        let app = Counted {
-            proxy: Arc::new(http_proxy(conf, proxy)),
-            open,
-        };
+        let app = Accepting::new(http_proxy(conf, proxy), speech, open);
         let mut service = Service::new("gate".to_owned(), app);
         service.add_tcp(&name);
         let (stop, stopping) = watch::channel(false);
@@ -79,28 +76,6 @@ impl Bound {
         stop.send_replace(true);
         serving.await;
         Ok(())
-    }
-}
-
-/// Pingora's proxy, with its connections counted: Pingora itself does not say when the last one is done.
-struct Counted<P> {
-    proxy: Arc<HttpProxy<P>>,
-    open: TaskTracker,
-}
-
-#[async_trait]
-impl<P> ServerApp for Counted<P>
-where
-    P: ProxyHttp + Send + Sync + 'static,
-    P::CTX: Send + Sync,
-{
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.open.token();
-        self.proxy.process_new(stream, shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.cleanup().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pingora::{Result, proxy::Session, upstreams::peer::HttpPeer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,6 +40,15 @@ impl ProxyHttp for Answering {
     }
 }
 
+fn speech() -> Speech {
+    Speech {
+        tls: None,
+        prior_knowledge: false,
+        patience: LONG,
+        metrics: crate::telemetry::Metrics::new().unwrap(),
+    }
+}
+
 struct Serving {
     addr: SocketAddr,
     asked: Arc<Notify>,
@@ -57,7 +67,7 @@ fn serve() -> Serving {
     };
     let (open, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (addr, tracker, stop) = (bound.addr(), open.clone(), shutdown.clone());
-    let task = tokio::spawn(async move { bound.serve(&Arc::default(), proxy, tracker, stop).await });
+    let task = tokio::spawn(async move { bound.serve(&Arc::default(), proxy, speech(), tracker, stop).await });
     Serving {
         addr,
         asked,

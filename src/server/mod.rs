@@ -5,9 +5,12 @@
 //! tests start all roles in one process, on port 0. A program that has the gate inside its own Pingora application gets
 //! everything but the public listener from [`embed`].
 
+mod accept;
+mod certificate;
 pub mod check;
 pub mod child;
 pub mod error;
+mod http2;
 pub mod listen;
 pub mod parts;
 mod roles;
@@ -34,7 +37,7 @@ use crate::{
     intake::{self, Intake},
     proxy::{Gate, GateParts, Host},
     server::{listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor},
-    upstream::{Ask, Upstream, neutral::Reader},
+    upstream::{Ask, Upstream, neutral::Reader, secure::Authorities},
 };
 
 /// Longest wait for the signer before the listener serves: reads do not need it, but a wrong key should end a start.
@@ -88,7 +91,8 @@ pub async fn start(config: Config, roles: Roles, overrides: Overrides) -> Result
     if let Some(listener) = listener {
         let gate = keeper.proxy_parts().await.map(Gate::new);
         let gate = gate.inspect_err(|_| keeper.stops.abandon())?;
-        keeper.proxy(listener, gate);
+        let speech = keeper.speech().inspect_err(|_| keeper.stops.abandon())?;
+        keeper.proxy(listener, gate, speech);
     }
     let running = keeper.running((addr, admin_addr));
     if let Some(addr) = addr {
@@ -170,7 +174,8 @@ impl Keeper {
         let (config, shared) = (Arc::clone(&self.config), self.shared.clone());
         let catalog = Arc::new(Catalog::new(Arc::clone(&shared.depot), Arc::clone(&shared.ledger)));
         catalog.refresh().await?;
-        let upstream = shared.upstream(&config)?;
+        let authorities = Authorities::load(&config.upstream)?;
+        let upstream = shared.upstream(&config, &authorities)?;
         match &config.gate.metadata_access {
             None => unchallenged(&*upstream).await?,
             Some(Access::Probe(path)) => guarded(&*upstream, path).await,
@@ -203,6 +208,7 @@ impl Keeper {
             catalog,
             upstream,
             cache,
+            authorities,
             metrics: shared.metrics,
         })
     }

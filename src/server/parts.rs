@@ -11,7 +11,7 @@ use crate::{
     ledger::{Ledger, sqlite::SqliteLedger},
     server::StartError,
     telemetry::Metrics,
-    upstream::{Upstream, http::HttpUpstream},
+    upstream::{Upstream, http::HttpUpstream, secure::Authorities},
 };
 
 /// Parts to use in place of those that the configuration names.
@@ -97,10 +97,10 @@ impl Shared {
     }
 
     /// The upstream, for reads.
-    pub(super) fn upstream(&self, config: &Config) -> Result<Arc<dyn Upstream>, StartError> {
+    pub(super) fn upstream(&self, config: &Config, authorities: &Authorities) -> Result<Arc<dyn Upstream>, StartError> {
         match &self.upstream {
             Some(upstream) => Ok(Arc::clone(upstream)),
-            None => Ok(Arc::new(HttpUpstream::new(&config.upstream)?)),
+            None => Ok(Arc::new(HttpUpstream::new(&config.upstream, authorities)?)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pingora::server::configuration::ServerConf;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, oneshot},
+    sync::{Mutex, Notify, oneshot},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,6 +18,8 @@ use crate::{
     proxy::{Gate, GateProxy},
     server::{
         StartError,
+        accept::Speech,
+        certificate::Renewal,
         child::SignerProgram,
         listen::Bound,
         parts::Shared,
@@ -96,24 +98,37 @@ impl Keeper {
     }
 
     /// The public listener.
-    pub(super) fn proxy(&mut self, bound: Bound, gate: Gate) {
+    pub(super) fn proxy(&mut self, bound: Bound, gate: Gate, speech: Speech) {
         let conf = Arc::new(ServerConf {
             threads: self.config.gate.threads,
+            // Nobody: the gate names whom to trust with each connection. Pingora would read the system's authorities
+            // here whether they are needed or not, and panic at one that it cannot use.
+            ca_file: Some("/dev/null".to_owned()),
             ..ServerConf::default()
         });
         let (bound, open, shutdown) = (Arc::new(bound), self.open.clone(), self.stops.proxy.clone());
         let kept = self.supervisor.keep("proxy", shutdown.clone(), move |ready| {
             let (bound, conf, gate) = (Arc::clone(&bound), Arc::clone(&conf), GateProxy(gate.clone()));
-            let (open, shutdown) = (open.clone(), shutdown.clone());
+            let (speech, open, shutdown) = (speech.clone(), open.clone(), shutdown.clone());
             async move {
                 ready.up();
                 bound
-                    .serve(&conf, gate, open, shutdown)
+                    .serve(&conf, gate, speech, open, shutdown)
                     .await
                     .map_err(|error| error.to_string())
             }
         });
         self.kept.push(("proxy", kept));
+    }
+
+    /// The listener's certificate, read again when its files change.
+    pub(super) fn certificate(&mut self, renewal: Renewal) {
+        let (renewal, shutdown) = (Arc::new(Mutex::new(renewal)), self.stops.proxy.clone());
+        let kept = self.supervisor.keep("certificate", shutdown.clone(), move |ready| {
+            let (renewal, shutdown) = (Arc::clone(&renewal), shutdown.clone());
+            async move { renewal.lock().await.run(ready, shutdown).await }
+        });
+        self.kept.push(("certificate", kept));
     }
 
     /// Intents, doubts, neutral reads asked for, the hourly probe.

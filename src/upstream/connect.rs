@@ -33,10 +33,7 @@ async fn dial(to: &Origin, trust: Trust, limit: Duration) -> Result<TcpStream, U
     if trust == Trust::Matched {
         addresses.retain(|address| is_public(address.ip()));
         if addresses.is_empty() {
-            return Err(refused(
-                format!("http://{}", to.authority()),
-                "its address is not a public one",
-            ));
+            return Err(refused(to.shown(), "its address is not a public one"));
         }
     }
     // A dead address must leave time for the next one.
@@ -150,6 +147,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let to = Origin {
+            https: false,
             host: Host::Domain("localhost".to_owned()),
             port,
         };
@@ -165,6 +163,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let to = Origin {
+            https: false,
             host: Host::Ipv4(Ipv4Addr::LOCALHOST),
             port,
         };

@@ -18,6 +18,7 @@ use super::{
     framing::{framing_of, strip_hop_by_hop},
     pool::{Pool, broken},
     redirect::{Hop, MAX_REDIRECTS, Origin, Redirects, Trust, refused, shown},
+    secure::{Authorities, Secure},
 };
 use crate::config::UpstreamConfig;
 
@@ -44,13 +45,13 @@ pub struct HttpUpstream {
 }
 
 impl HttpUpstream {
-    /// Checks the configuration; connects to nothing yet. Errors say what cannot be used: `https`, a URL with
-    /// credentials or a query, a `redirect_hosts` entry, an identity that is no header value.
-    pub fn new(config: &UpstreamConfig) -> Result<Self, UpstreamError> {
+    /// Checks the configuration; connects to nothing yet. Errors say what cannot be used: another scheme than `http` and
+    /// `https`, a URL with credentials or a query, a `redirect_hosts` entry, an identity that is no header value.
+    pub fn new(config: &UpstreamConfig, authorities: &Authorities) -> Result<Self, UpstreamError> {
         let url = &config.url;
         let unusable = |why: &str| UpstreamError::Connect(format!("{}: {why}", shown(url)));
-        if url.scheme() != "http" {
-            return Err(unusable("only http:// upstreams are supported yet"));
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(unusable("only http:// and https:// upstreams are supported"));
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             return Err(unusable(
@@ -67,13 +68,14 @@ impl HttpUpstream {
         if let Some(value) = &mut identity {
             value.set_sensitive(true);
         }
+        let secure = Secure::new(authorities).map_err(|error| unusable(&error.to_string()))?;
         Ok(Self {
             redirects: Redirects::new(home, &config.redirect_hosts)?,
             base: url.path().trim_end_matches('/').to_owned(),
             identity,
             preserve_host: config.preserve_host,
             io_timeout: config.io_timeout,
-            pool: Pool::new(config.connect_timeout, config.io_timeout),
+            pool: Pool::new(secure, config.connect_timeout, config.io_timeout),
         })
     }
 
@@ -96,7 +98,7 @@ impl HttpUpstream {
 
     fn first(&self, path: &str) -> Result<Hop, UpstreamError> {
         let origin = self.redirects.home().clone();
-        let url = Url::parse(&format!("http://{}{}{path}", origin.authority(), self.base));
+        let url = Url::parse(&format!("{}{}{path}", origin.shown(), self.base));
         let url = url.map_err(|error| UpstreamError::Broken(format!("`{path}` cannot be asked for: {error}")))?;
         Ok(Hop {
             url,

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod neutral;
 mod pool;
 mod redirect;
+pub mod secure;
 
 #[cfg(test)]
 mod conformance;

@@ -18,12 +18,16 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{
     UpstreamError,
     connect::connect,
     redirect::{Origin, Trust},
+    secure::Secure,
 };
 
 /// Idle connections kept to one server.
@@ -40,15 +44,17 @@ type Sender = SendRequest<Empty<Bytes>>;
 /// Connections to the upstream and the servers it redirects to.
 pub struct Pool {
     idle: std::sync::Mutex<HashMap<Origin, Vec<(Sender, Instant)>>>,
+    secure: Secure,
     connect_timeout: Duration,
     io_timeout: Duration,
 }
 
 impl Pool {
     /// A pool without connections.
-    pub fn new(connect_timeout: Duration, io_timeout: Duration) -> Arc<Self> {
+    pub fn new(secure: Secure, connect_timeout: Duration, io_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             idle: Default::default(),
+            secure,
             connect_timeout,
             io_timeout,
         })
@@ -81,20 +87,14 @@ impl Pool {
     }
 
     async fn open(&self, to: &Origin, trust: Trust) -> Result<Sender, UpstreamError> {
+        let begun = Instant::now();
         let stream = connect(to, trust, self.connect_timeout).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| broken(&error))?;
-        // Ends with the connection; its errors reach whoever waits for the answer or its body.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
-        Ok(sender)
+        if !to.https {
+            return speak(stream).await;
+        }
+        let left = self.connect_timeout.saturating_sub(begun.elapsed());
+        let secured = timeout(left, self.secure.over(stream, to, trust)).await;
+        speak(secured.unwrap_or(Err(UpstreamError::Timeout("tls")))?).await
     }
 
     async fn exchange(
@@ -145,6 +145,25 @@ impl Pool {
     pub fn idle_count(&self) -> usize {
         self.idle().values().map(Vec::len).sum()
     }
+}
+
+async fn speak<S>(stream: S) -> Result<Sender, UpstreamError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    // Ends with the connection; its errors reach whoever waits for the answer or its body.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok(sender)
 }
 
 fn prune(senders: &mut Vec<(Sender, Instant)>) {

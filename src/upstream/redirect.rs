@@ -8,9 +8,11 @@ use super::UpstreamError;
 /// Most redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 5;
 
-/// A server's host and port, normalised by the `url` crate.
+/// A server: scheme, host and port, normalised by the `url` crate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Origin {
+    /// Reached by TLS.
+    pub https: bool,
     /// Its name or address.
     pub host: Host<String>,
     /// Its port.
@@ -18,9 +20,10 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of an `http` URL.
+    /// The origin of an `http` or `https` URL.
     pub fn of(url: &Url) -> Option<Self> {
         Some(Self {
+            https: url.scheme() == "https",
             host: url.host()?.to_owned(),
             port: url.port_or_known_default()?,
         })
@@ -28,10 +31,20 @@ impl Origin {
 
     /// As the Host header names it (RFC 9110 section 7.2).
     pub fn authority(&self) -> String {
-        match self.port {
-            80 => self.host.to_string(),
-            port => format!("{}:{port}", self.host),
+        match self.port == self.usual_port() {
+            true => self.host.to_string(),
+            false => format!("{}:{}", self.host, self.port),
         }
+    }
+
+    /// As URLs begin: scheme and authority.
+    pub fn shown(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
+    }
+
+    fn usual_port(&self) -> u16 {
+        if self.https { 443 } else { 80 }
     }
 }
 
@@ -62,12 +75,31 @@ pub struct Hop {
 #[derive(Clone, Debug)]
 pub struct Redirects {
     home: Origin,
-    listed: Vec<Origin>,
-    wildcards: Vec<(String, u16)>,
+    listed: Vec<(Host, Ports)>,
+    wildcards: Vec<(String, Ports)>,
+}
+
+/// On which ports an entry's servers are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ports {
+    /// On this one, with or without TLS.
+    One(u16),
+    /// On 80, and by TLS on 443.
+    Usual,
+}
+
+impl Ports {
+    fn hold(self, origin: &Origin) -> bool {
+        match self {
+            Self::One(port) => origin.port == port,
+            Self::Usual => origin.port == origin.usual_port(),
+        }
+    }
 }
 
 impl Redirects {
-    /// Entries are `host`, `host:port` or `*.domain[:port]`; without a port they mean 80. Errors name the entry.
+    /// Entries are `host`, `host:port` or `*.domain[:port]`; without a port they mean 80, and 443 by TLS. Errors name the
+    /// entry.
     pub fn new(home: Origin, entries: &[String]) -> Result<Self, UpstreamError> {
         let (mut listed, mut wildcards) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -79,15 +111,14 @@ impl Redirects {
                 .ok()
                 .filter(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none())
                 .and_then(|url| Origin::of(&url));
-            match (wild, origin) {
-                (false, Some(origin)) => listed.push(origin),
-                (
-                    true,
-                    Some(Origin {
-                        host: Host::Domain(domain),
-                        port,
-                    }),
-                ) => wildcards.push((format!(".{domain}"), port)),
+            // The `url` crate forgets a port that is the scheme's own.
+            let ports = match name.rsplit_once(':') {
+                Some((_, digits)) if !digits.ends_with(']') => Ports::One(origin.as_ref().map_or(0, |at| at.port)),
+                _ => Ports::Usual,
+            };
+            match (wild, origin.map(|origin| origin.host)) {
+                (false, Some(host)) => listed.push((host, ports)),
+                (true, Some(Host::Domain(domain))) => wildcards.push((format!(".{domain}"), ports)),
                 _ => {
                     let why = format!("`{entry}` in redirect_hosts is not `host[:port]` or `*.domain[:port]`");
                     return Err(UpstreamError::Connect(why));
@@ -113,11 +144,10 @@ impl Redirects {
             return Err(refused("an unreadable place".to_owned(), "its Location is not a URL"));
         };
         url.set_fragment(None);
-        if url.scheme() == "https" {
-            return Err(refused(shown(&url), "https is not supported yet"));
-        }
-        if url.scheme() != "http" {
-            return Err(refused(shown(&url), "it is not http"));
+        match (from.scheme(), url.scheme()) {
+            ("https", "http") => return Err(refused(shown(&url), "it leads from https to http")),
+            (_, "http" | "https") => {}
+            _ => return Err(refused(shown(&url), "it is neither http nor https")),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused(shown(&url), "it carries credentials"));
@@ -133,12 +163,13 @@ impl Redirects {
         if *origin == self.home {
             return Some(Trust::Home);
         }
-        if self.listed.contains(origin) {
+        let mut listed = self.listed.iter();
+        if listed.any(|(host, ports)| *host == origin.host && ports.hold(origin)) {
             return Some(Trust::Listed);
         }
         let Host::Domain(name) = &origin.host else { return None };
         let mut wildcards = self.wildcards.iter();
-        let matched = wildcards.any(|(suffix, port)| *port == origin.port && name.ends_with(suffix));
+        let matched = wildcards.any(|(suffix, ports)| ports.hold(origin) && name.ends_with(suffix));
         matched.then_some(Trust::Matched)
     }
 }
@@ -146,12 +177,10 @@ impl Redirects {
 /// A URL as it may be shown: its query may hold a signature, its user a password.
 pub fn shown(url: &Url) -> String {
     match Origin::of(url) {
-        Some(origin) => format!(
-            "{}://{}{}",
-            url.scheme(),
-            origin.authority(),
-            &url[Position::BeforePath..Position::AfterPath]
-        ),
+        Some(origin) if matches!(url.scheme(), "http" | "https") => {
+            format!("{}{}", origin.shown(), &url[Position::BeforePath..Position::AfterPath])
+        }
+        Some(origin) => format!("{}://{}", url.scheme(), origin.authority()),
         None => format!("a {} URL", url.scheme()),
     }
 }
@@ -170,7 +199,11 @@ mod tests {
     use super::*;
 
     fn follow(entries: &[&str], location: &str) -> Result<(String, Trust), String> {
-        let from = Url::parse("http://files.test:8081/repo/a/b.tgz?x=1").unwrap();
+        follow_from("http://files.test:8081/repo/a/b.tgz?x=1", entries, location)
+    }
+
+    fn follow_from(from: &str, entries: &[&str], location: &str) -> Result<(String, Trust), String> {
+        let from = Url::parse(from).unwrap();
         let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
         Redirects::new(Origin::of(&from).unwrap(), &entries)
             .unwrap()
@@ -207,11 +240,48 @@ mod tests {
     }
 
     #[test]
+    fn https_is_another_server_and_never_left_for_http() {
+        let listed = &["cdn.test", "store.test:9000", "old.test:80", "*.wild.test", "[::1]"];
+        let trust = |location: &str| follow(listed, location).map(|(_, trust)| trust).ok();
+        assert_eq!(trust("https://cdn.test/a"), Some(Trust::Listed));
+        assert_eq!(trust("https://cdn.test:80/a"), None);
+        assert_eq!(trust("https://[::1]/a"), Some(Trust::Listed));
+        assert_eq!(trust("https://store.test:9000/a"), Some(Trust::Listed));
+        assert_eq!(trust("https://store.test/a"), None);
+        assert_eq!(trust("http://old.test/a"), Some(Trust::Listed));
+        assert_eq!(
+            trust("https://old.test/a"),
+            None,
+            "a port was named, and it is another one"
+        );
+        assert_eq!(trust("https://a.wild.test/a"), Some(Trust::Matched));
+        assert_eq!(
+            trust("https://files.test:8081/a"),
+            None,
+            "credentials must not follow there"
+        );
+
+        let from = |location: &str| follow_from("https://files.test/a", listed, location);
+        assert_eq!(
+            from("b").unwrap(),
+            ("https://files.test/b".to_owned(), Trust::Home),
+            "relative to https"
+        );
+        assert_eq!(from("https://cdn.test/a").unwrap().1, Trust::Listed);
+        for down in ["http://files.test/a", "http://cdn.test/a", "http://files.test:443/a"] {
+            assert!(
+                from(down).unwrap_err().ends_with("it leads from https to http"),
+                "{down}"
+            );
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_place_without_its_secrets() {
         let refusal = |location: &str| follow(&["cdn.test"], location).unwrap_err();
         assert_eq!(
-            refusal("https://cdn.test/a?X-Amz-Signature=s3cret"),
-            "the upstream redirects to https://cdn.test:443/a: https is not supported yet"
+            refusal("https://other.test/a?X-Amz-Signature=s3cret"),
+            "the upstream redirects to https://other.test/a: its host is not in redirect_hosts"
         );
         for secret in [
             "http://u:s3cret@cdn.test/a",

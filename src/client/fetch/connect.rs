@@ -1,6 +1,6 @@
 //! Connections, with and without TLS.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -9,11 +9,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+
+use crate::tls::Roots;
 
 /// `http` only.
 pub(super) type Plain = Client<HttpConnector, Empty<Bytes>>;
@@ -25,28 +22,9 @@ pub(super) fn plain(patience: Duration) -> Plain {
 }
 
 /// A client that trusts the system's authorities and `more`, or why there is none.
-pub(super) fn tls(patience: Duration, more: &[CertificateDer<'static>]) -> Result<Tls, String> {
-    let system = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Distributions ship a few that rustls cannot read; the others count.
-    roots.add_parsable_certificates(system.certs);
-    for authority in more {
-        roots.add(authority.clone()).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        let why = system
-            .errors
-            .first()
-            .map(|error| format!(" ({error})"))
-            .unwrap_or_default();
-        return Err(format!("there are no certificate authorities to trust{why}"));
-    }
-    // The provider is named since another one is in the tree too, and rustls then picks none by itself.
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+pub(super) fn tls(patience: Duration, more: &Roots) -> Result<Tls, String> {
+    let roots = Roots::system_and(more).and_then(|roots| roots.client());
+    let config = roots.map_err(|error| error.to_string())?;
     let mut tcp = connector(patience);
     tcp.enforce_http(false);
     let connector = HttpsConnectorBuilder::new()
@@ -55,20 +33,6 @@ pub(super) fn tls(patience: Duration, more: &[CertificateDer<'static>]) -> Resul
         .enable_http1()
         .wrap_connector(tcp);
     Ok(Client::builder(TokioExecutor::new()).build(connector))
-}
-
-/// The certificates in a PEM file; at least one.
-pub(super) fn authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(io::Error::other)?;
-    if found.is_empty() {
-        return Err(io::Error::other("it holds no certificate in PEM"));
-    }
-    let mut roots = RootCertStore::empty();
-    for authority in &found {
-        roots.add(authority.clone()).map_err(io::Error::other)?;
-    }
-    Ok(found)
 }
 
 /// Whether TLS is what failed: another try would end the same way.

@@ -110,13 +110,6 @@ pub(super) fn tidy_answer(answer: &mut ResponseHeader) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Takes chunks from a client of HTTP/1.0, which knows none (RFC 9112 section 6.1): the answer ends with the connection.
-pub(super) fn without_chunks(session: &mut Session, answer: &mut ResponseHeader) {
-    if session.req_header().version == Version::HTTP_10 && answer.remove_header(&header::TRANSFER_ENCODING).is_some() {
-        session.set_keepalive(None);
-    }
-}
-
 /// What is the connection's alone, but for what Pingora goes by or sets (RFC 9110 section 7.6.1).
 fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut alone = headers.clone();

@@ -73,6 +73,8 @@ pub(crate) fn config() -> Config {
             client_timeout: second,
             learn_rate: 0,
             max_waiters: 0,
+            tls: None,
+            http2_prior_knowledge: false,
         },
         upstream: UpstreamConfig {
             url: "http://127.0.0.1/".parse().unwrap(),
@@ -83,6 +85,7 @@ pub(crate) fn config() -> Config {
             max_reads: 1,
             credential_headers: vec![],
             identity: None,
+            ca: None,
         },
         cache: crate::config::Cache {
             memory: 0,

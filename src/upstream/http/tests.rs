@@ -20,11 +20,16 @@ fn config(url: &str) -> UpstreamConfig {
         max_reads: 4,
         credential_headers: Vec::new(),
         identity: Some(Secret("Bearer gate".to_owned().into())),
+        ca: None,
     }
 }
 
+fn upstream(config: &UpstreamConfig) -> Result<HttpUpstream, UpstreamError> {
+    HttpUpstream::new(config, &Authorities::default())
+}
+
 fn upstream_at(addr: SocketAddr) -> HttpUpstream {
-    HttpUpstream::new(&config(&format!("http://{addr}/"))).unwrap()
+    upstream(&config(&format!("http://{addr}/"))).unwrap()
 }
 
 fn keep(text: &str) -> Reply {
@@ -62,7 +67,7 @@ async fn conforms() {
 #[tokio::test]
 async fn a_request_holds_what_the_gate_could_have_written() {
     let wire = Wire::start().await;
-    let upstream = HttpUpstream::new(&config(&format!("http://{}/base/", wire.addr))).unwrap();
+    let upstream = upstream(&config(&format!("http://{}/base/", wire.addr))).unwrap();
     wire.script("/base/a%20b?x=1", [keep(OK)]);
     let headers = [
         ("host", "evil.test"),
@@ -126,7 +131,7 @@ async fn a_clients_host_passes_only_where_it_is_preserved() {
     let wire = Wire::start().await;
     let mut config = config(&format!("http://{}/", wire.addr));
     config.preserve_host = true;
-    let upstream = HttpUpstream::new(&config).unwrap();
+    let upstream = upstream(&config).unwrap();
     wire.script("/a", [redirect("/b")]);
     let headers: HeaderMap = [(header::HOST, HeaderValue::from_static("public.test"))]
         .into_iter()
@@ -227,7 +232,7 @@ async fn silence_is_a_timeout_that_says_where() {
     let wire = Wire::start().await;
     let mut config = config(&format!("http://{}/", wire.addr));
     config.io_timeout = Duration::from_millis(50);
-    let upstream = HttpUpstream::new(&config).unwrap();
+    let upstream = upstream(&config).unwrap();
     wire.script("/head", [Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec())]);
     assert!(matches!(
         ask(&upstream, Method::GET, "/head").await.err(),
@@ -299,7 +304,7 @@ async fn redirects_at_home_keep_the_credentials_and_those_away_lose_them() {
     let (home, away) = (Wire::start().await, Wire::start().await);
     let mut config = config(&format!("http://{}/repo", home.addr));
     config.redirect_hosts = vec![away.addr.to_string()];
-    let upstream = HttpUpstream::new(&config).unwrap();
+    let upstream = upstream(&config).unwrap();
     home.script("/repo/a", [redirect("b?sig=1")]);
     home.script("/repo/b?sig=1", [redirect(format!("http://{}/c", away.addr))]);
     away.script("/c", [redirect(format!("http://{}/repo/d", home.addr))]);
@@ -353,12 +358,12 @@ async fn redirects_end_where_they_may_not_go() {
 #[test]
 fn what_cannot_be_used_is_said_at_the_start() {
     for url in ["https://h/", "http://u:p@h/", "http://h/?q", "ftp://h/"] {
-        assert!(HttpUpstream::new(&config(url)).is_err(), "{url}");
+        assert!(upstream(&config(url)).is_err(), "{url}");
     }
     let mut bad = config("http://h/");
     bad.identity = Some(Secret("a\nb".to_owned().into()));
-    assert!(HttpUpstream::new(&bad).is_err());
+    assert!(upstream(&bad).is_err());
     bad = config("http://h/");
     bad.redirect_hosts = vec!["a/b".to_owned()];
-    assert!(HttpUpstream::new(&bad).is_err());
+    assert!(upstream(&bad).is_err());
 }
