@@ -108,6 +108,14 @@ async fn no_version_is_taken_back() {
         attack(repo.refresh().await),
         ("timestamp.json".into(), Attack::Rollback)
     );
+    // Neither one that lists the same snapshot, nor a newer one that lists an older.
+    let mut renewed = old.clone();
+    renewed["meta"] = new["meta"].clone();
+    repo.put_timestamp(&renewed);
+    assert_eq!(
+        attack(repo.refresh().await),
+        ("timestamp.json".into(), Attack::Rollback)
+    );
     let mut cunning = old.clone();
     cunning["version"] = 9.into();
     repo.put_timestamp(&cunning);

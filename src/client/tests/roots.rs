@@ -12,10 +12,11 @@ async fn the_chain_of_roots_needs_both_thresholds_and_every_link() {
     let mut repo = Repo::new().await;
     let before = state(&repo);
     let two = root_of(&[ROOT, 11], TIMESTAMP, SNAPSHOT, TARGETS);
-    // Signed by the old key only, then by the new only.
-    for by in [&[ROOT][..], &[11][..]] {
+    let other = root_of(&[11], TIMESTAMP, SNAPSHOT, TARGETS);
+    // Signed by the old key only, then by the new only, though that be all the new root asks for.
+    for (next, by) in [(&two, &[ROOT][..]), (&two, &[11]), (&other, &[ROOT]), (&other, &[11])] {
         let root = repo.root.clone();
-        repo.next_root(two.clone(), by);
+        repo.next_root(next.clone(), by);
         assert_eq!(
             attack(repo.refresh().await),
             ("2.root.json".into(), Attack::ArbitrarySoftware)
@@ -26,7 +27,7 @@ async fn the_chain_of_roots_needs_both_thresholds_and_every_link() {
     assert_eq!(repo.stored("root.json"), fs::read(repo.root_file()).ok());
 
     repo.next_root(two, &[ROOT, 11]);
-    repo.next_root(root_of(&[11], TIMESTAMP, SNAPSHOT, TARGETS), &[ROOT, 11]);
+    repo.next_root(other, &[ROOT, 11]);
     let mut client = repo.client();
     client.refresh().await.unwrap();
     assert_eq!(client.root_version(), Some(3));
