@@ -180,8 +180,9 @@ fn requests_are_one_message_to_gate_and_upstream() {
         });
         messages = others;
         let own = here.iter().filter(|message| message.own()).count();
+        // Whether an upload that broke was stored may be in doubt, and is read then; what the read shows is not recorded.
         assert!(
-            own == 0 || (case.verdict == Verdict::Served && *prefix == Prefix::Tracked),
+            own == 0 || (case.verdict != Verdict::Refused && *prefix == Prefix::Tracked),
             "{path}: {here:?}"
         );
         // The gate asks for what it answers and learns; a HEAD of what is not recorded passes.
@@ -195,7 +196,7 @@ fn requests_are_one_message_to_gate_and_upstream() {
         let through: Vec<_> = expected.iter().filter(|(method, ..)| !reads(method)).cloned().collect();
         assert_eq!(passed, through, "{path}");
         for message in here.iter().filter(|message| message.own()) {
-            let asked = expected.iter().any(|(_, target, _)| *target == message.target);
+            let asked = expected.iter().any(|(_, target, _)| *target == message.target) || message.target == *path;
             assert!(
                 asked && message.body.is_empty() && message.method != "PUT",
                 "{path}: {message:?}"
