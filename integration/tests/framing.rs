@@ -91,7 +91,9 @@ fn send_all<'a>(
                 attempt(&mut failed, &one.path, || {
                     if let Some(answer) = exchange(gate, &one, &marker, followed, &answers_right) {
                         assert!(marker_right(&answer, &marker), "{marker}: {answer:?}");
-                        assert_eq!(case.verdict, Verdict::Served, "{marker} was read after it");
+                        // A refusal for its name alone leaves no doubt where it ended.
+                        let unsaid = case.verdict == Verdict::Cut || (followed && case.verdict == Verdict::Refused);
+                        assert!(!unsaid, "{marker} was read after it");
                         markers.insert(marker);
                     }
                 });
@@ -178,11 +180,13 @@ fn requests_are_one_message_to_gate_and_upstream() {
         });
         messages = others;
         let own = here.iter().filter(|message| message.own()).count();
+        // Whether an upload that broke was stored may be in doubt, and is read then; what the read shows is not recorded.
         assert!(
-            own == 0 || (case.verdict == Verdict::Served && *prefix == Prefix::Tracked),
+            own == 0 || (case.verdict != Verdict::Refused && *prefix == Prefix::Tracked),
             "{path}: {here:?}"
         );
-        let reads = |method: &str| *prefix == Prefix::Tracked && ["GET", "HEAD"].contains(&method);
+        // The gate asks for what it answers and learns; a HEAD of what is not recorded passes.
+        let reads = |method: &str| *prefix == Prefix::Tracked && method == "GET";
         let expected: Vec<_> = case.expected(path);
         let passed: Vec<_> = here
             .iter()
@@ -192,7 +196,7 @@ fn requests_are_one_message_to_gate_and_upstream() {
         let through: Vec<_> = expected.iter().filter(|(method, ..)| !reads(method)).cloned().collect();
         assert_eq!(passed, through, "{path}");
         for message in here.iter().filter(|message| message.own()) {
-            let asked = expected.iter().any(|(_, target, _)| *target == message.target);
+            let asked = expected.iter().any(|(_, target, _)| *target == message.target) || message.target == *path;
             assert!(
                 asked && message.body.is_empty() && message.method != "PUT",
                 "{path}: {message:?}"
@@ -259,8 +263,13 @@ fn nginx_sees_the_messages_that_the_gate_sees() {
                 fs::write(nginx.file(&format!("{} x", &path[1..])), "a file\n").unwrap();
             }
         },
-        // nginx takes no POST; what it must not find is a request that it cannot read.
-        |_, answer, what| assert!(answer.status < 500 && answer.status != 400, "{what}: {answer:?}"),
+        // nginx takes no POST, and no PUT without a length; what it must not find is a request that it cannot read.
+        |_, answer, what| {
+            assert!(
+                ![400, 408, 502, 503, 504].contains(&answer.status),
+                "{what}: {answer:?}"
+            )
+        },
         |answer, marker| answer.status == 200 && answer.body == marker.as_bytes(),
     );
     let lines = |log: &str| -> Vec<(String, String, String)> {
@@ -276,7 +285,7 @@ fn nginx_sees_the_messages_that_the_gate_sees() {
     let expected: Vec<(String, String)> = sent
         .iter()
         .flat_map(|sent| {
-            let own = |method: &str| sent.prefix == Prefix::Tracked && ["GET", "HEAD"].contains(&method);
+            let own = |method: &str| sent.prefix == Prefix::Tracked && method == "GET";
             let expected = sent.case.expected(&sent.path).into_iter();
             expected
                 .filter(move |(method, ..)| !own(method))
@@ -301,7 +310,14 @@ fn nginx_sees_the_messages_that_the_gate_sees() {
         list.sort();
         list
     };
-    assert_eq!(sorted(whole()), sorted(expected));
+    let (seen, expected) = (sorted(whole()), sorted(expected));
+    let differing: Vec<_> = seen
+        .iter()
+        .zip(&expected)
+        .find(|(one, other)| one != other)
+        .into_iter()
+        .collect();
+    assert!(seen == expected, "{} and {}: {differing:?}", seen.len(), expected.len());
     for Sent { case, path, .. } in &sent {
         let stored = fs::read(nginx.file(&path[1..]));
         match case.expected(path).first() {

@@ -26,7 +26,7 @@ fn range_bombs_and_weak_conditions_get_what_is_there() {
         (format!("Range: bytes={}\r\n", many.join(",")), &[200, 206, 416]),
         ("Range: bytes=0-,0-,0-\r\n".to_owned(), &[200, 206, 416]),
         ("Range: bytes=0-3,2-5,4-7\r\n".to_owned(), &[200, 206]),
-        ("Range: bytes=0-3,100-103\r\n".to_owned(), &[206]),
+        ("Range: bytes=0-3,100-103\r\n".to_owned(), &[200, 206]),
         ("Range: bytes=0-3\r\n".to_owned(), &[206]),
         ("Range: bytes=-4\r\n".to_owned(), &[206]),
         ("Range: bytes=4092-99999999\r\n".to_owned(), &[206]),

@@ -257,7 +257,8 @@ fn read_head(stream: &mut Stream, state: &Mutex<State>) -> io::Result<Option<Mes
         }
     }
     let words: Vec<&str> = head.lines().next().unwrap().split(' ').collect();
-    let ([method, target, "HTTP/1.1"], 1) = (words.as_slice(), head.matches("\r\n\r\n").count()) else {
+    // hyper speaks HTTP/1.0 on a connection on which it was answered so.
+    let ([method, target, "HTTP/1.1" | "HTTP/1.0"], 1) = (words.as_slice(), head.matches("\r\n\r\n").count()) else {
         lock(state).faults.push(format!("no request line: {head:?}"));
         return Ok(None);
     };
