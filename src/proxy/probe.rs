@@ -66,12 +66,12 @@ pub(super) struct Refused {
     pub(super) challenges: HeaderMap,
 }
 
-impl From<Problem> for Refused {
+impl From<Problem> for Box<Refused> {
     fn from(problem: Problem) -> Self {
-        Self {
+        Self::new(Refused {
             problem,
             challenges: HeaderMap::new(),
-        }
+        })
     }
 }
 
@@ -80,7 +80,7 @@ impl Gate {
     ///
     /// It is a GET: where HEAD is guarded otherwise, only GET says who may read. Redirects are not followed: one that
     /// leads to a page to log in must not let anybody in.
-    pub(super) async fn probe(&self, session: &Session, path: &str) -> Result<(), Refused> {
+    pub(super) async fn probe(&self, session: &Session, path: &str) -> Result<(), Box<Refused>> {
         let credentials = credentials(&session.req_header().headers, &self.config().upstream);
         let opened = &self.0.opened;
         let name = opened.name(&credentials);
@@ -104,7 +104,7 @@ impl Gate {
 }
 
 /// A success opens; everything else is passed on, without what it says about the path.
-fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refused> {
+fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Box<Refused>> {
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return Ok(());
     }
@@ -124,7 +124,7 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), Refused> {
             challenges.append(&name, value.clone());
         }
     }
-    Err(Refused { problem, challenges })
+    Err(Box::new(Refused { problem, challenges }))
 }
 
 async fn drain(answer: Answer) {
