@@ -1,11 +1,18 @@
 """nginx in a folder and on a loopback port of its own, from one of the configurations in `nginx/`."""
 
 import os
+import resource
 from pathlib import Path
 
 from processes import Process, Stage, connects, free_port
 
 CONFIGURATIONS = Path(__file__).resolve().parent / "nginx"
+
+
+def descriptors() -> int:
+    """Descriptors that a worker may have: enough to keep a file open for each key where we may raise the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 65536 if os.geteuid() == 0 or hard == resource.RLIM_INFINITY else hard
 
 
 class Nginx:
@@ -26,13 +33,16 @@ class Nginx:
         self.folder = folder
         self.www = self.folder / "www"
         self.www.mkdir(parents=True)
+        files = descriptors()
         values = {
             "DIR": str(self.folder),
             "WWW": str(self.www),
             "PORT": str(self.port),
             "WORKERS": str(workers),
             "CONNECTIONS": str(connections),
-            "FILES": str(2 * connections),
+            "FILES": str(files),
+            # A worker answers 500 when the files that it keeps open leave none for anything else.
+            "OPEN": str(max(100, files - 2 * connections)),
             "KEEPALIVE": keepalive,
             "ORIGIN": f"127.0.0.1:{origin.port}" if origin else "",
             # Workers of a master that runs as root become `nobody`, who may not enter the folder; else nginx warns.

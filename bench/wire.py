@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -121,10 +122,14 @@ def many(
     """Does `(method, path, body)` jobs over some connections at once. Each must be answered 2xx, and a body must have
     the hash at its place in `sha256`. When the last answer came, on the monotonic clock."""
 
+    stop = threading.Event()
+
     def share(number: int) -> float:
         connection, last = Connection(port), 0.0
         try:
             for index in range(number, len(jobs), connections):
+                if stop.is_set():
+                    break
                 method, path, body = jobs[index]
                 answer = connection.request(method, path, body)
                 if not 200 <= answer.status < 300:
@@ -137,4 +142,8 @@ def many(
         return last
 
     with ThreadPoolExecutor(connections) as pool:
-        return max(pool.map(share, range(min(connections, len(jobs)))))
+        try:
+            return max(pool.map(share, range(min(connections, len(jobs)))))
+        finally:
+            # The pool waits for its threads, on Ctrl-C and after the first wrong answer too.
+            stop.set()
