@@ -57,11 +57,6 @@ impl Fill {
         }
     }
 
-    /// What the body must be.
-    pub fn expected(&self) -> Expected {
-        self.expected
-    }
-
     /// Takes the next chunk; waits where the disk is slower than whoever pushes.
     ///
     /// # Errors

@@ -136,7 +136,9 @@ impl Gate {
         recorded: &Recorded<'_>,
         leader: Leader<Key, Fields, Problem>,
     ) -> Result<Option<()>, Cut> {
-        let answer = match self.parts().upstream.ask(recorded.ask(Method::GET)).await {
+        let asked = self.parts().upstream.ask(recorded.ask(Method::GET));
+        // Should this client leave, another of the herd leads.
+        let answer = match unless_gone(session, asked).await? {
             Ok(answer) => answer,
             Err(error) => {
                 let problem = Problem::from(error);

@@ -122,7 +122,7 @@ impl Held {
 /// See the module's first paragraph.
 pub(super) struct Memory {
     held: Cache<TargetPath, Arc<Held>>,
-    hits: Cache<Box<[u8]>, Arc<Hit>>,
+    hits: Cache<Vec<u8>, Arc<Hit>>,
     drops: AtomicU64,
 }
 
@@ -136,7 +136,7 @@ impl Memory {
                 .build(),
             hits: Cache::builder()
                 .max_capacity(hits.saturating_add(MAX_HEADERS))
-                .weigher(|target: &Box<[u8]>, hit: &Arc<Hit>| weight(target.len() + hit.weight(), &hit.held.headers))
+                .weigher(|target: &Vec<u8>, hit: &Arc<Hit>| weight(target.len() + hit.weight(), &hit.held.headers))
                 .build(),
             drops: AtomicU64::new(0),
         }

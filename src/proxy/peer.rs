@@ -39,7 +39,7 @@ impl Upstream {
                 _ => url.host_str().unwrap_or_default().to_owned(),
             }),
             authorities: readable
-                .map(|known| WrappedX509::new(known.to_vec(), |der| parse_x509(der)))
+                .map(|known| WrappedX509::new(known.to_vec(), parse_x509))
                 .collect(),
             connect_timeout: config.connect_timeout,
             io_timeout: config.io_timeout,

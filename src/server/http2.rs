@@ -112,7 +112,7 @@ where
             () = connection.over.cancelled() => {
                 connection.metrics.http2_abuse_total.inc();
                 tracing::warn!(
-                    client.addr = peer.map(|peer| tracing::field::display(peer)),
+                    client.addr = peer.map(tracing::field::display),
                     "ended an HTTP/2 connection: more than {WORK} requests at once, most of them given up by the client"
                 );
             }

@@ -77,12 +77,6 @@ impl<K: Eq + Hash, H: Clone, E: Clone> Leader<K, H, E> {
     pub fn fail(self, why: E) {
         self.0.flight.tell(|state| state.fail(Broken::Failed(why)));
     }
-
-    /// Waits until nobody follows; then nobody can join any more, and the leader should be dropped. For `select!`, beside
-    /// whatever the leader waits for.
-    pub async fn abandoned(&self) {
-        self.0.abandoned().await;
-    }
 }
 
 impl<K: Eq + Hash, H: Clone, E: Clone> Relay<K, H, E> {

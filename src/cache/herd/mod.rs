@@ -120,6 +120,7 @@ impl<K: Clone + Eq + Hash, H: Clone, E: Clone> Herd<K, H, E> {
     }
 
     /// How many keys are on their way.
+    #[cfg(test)]
     pub fn flights(&self) -> usize {
         lock(&self.0.flights).len()
     }
