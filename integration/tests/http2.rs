@@ -59,8 +59,8 @@ fn every_read_is_answered_as_by_http_1() {
     gate.publish("/repo/large", &large);
     gate.publish("/repo/empty", b"");
     let etag = gate.get("/repo/small").header("etag").unwrap().to_owned();
-    type Lines = &'static [(&'static str, &'static str)];
-    let cases: [(&str, &str, Lines); 16] = [
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, &str, Lines<'_>); 16] = [
         ("GET", "/repo/small", &[]),
         ("HEAD", "/repo/small", &[]),
         ("GET", "/repo/small", &[("if-none-match", &etag)]),
