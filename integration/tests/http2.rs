@@ -42,7 +42,7 @@ fn told(headers: impl Iterator<Item = (String, String)>) -> Vec<(String, String)
         .filter(|(name, _)| {
             !matches!(
                 name.as_str(),
-                "connection" | "date" | "keep-alive" | "transfer-encoding"
+                "age" | "connection" | "date" | "keep-alive" | "transfer-encoding"
             )
         })
         .collect();
@@ -58,6 +58,10 @@ fn every_read_is_answered_as_by_http_1() {
     gate.publish("/repo/small", b"small");
     gate.publish("/repo/large", &large);
     gate.publish("/repo/empty", b"");
+    // Read once before they are compared: what is at hand is answered with more fields than what is fetched.
+    for path in ["/repo/large", "/repo/empty"] {
+        gate.get(path);
+    }
     let etag = gate.get("/repo/small").header("etag").unwrap().to_owned();
     type Lines<'a> = &'a [(&'a str, &'a str)];
     let cases: [(&str, &str, Lines<'_>); 16] = [
