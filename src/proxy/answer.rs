@@ -111,11 +111,24 @@ impl Head {
         let frame = Frame::Length(body.len() as u64);
         let bare = body.is_empty() || session.req_header().method == http::Method::HEAD;
         self.write(session, frame, bare).await?;
-        if !bare {
-            session.write_response_body(Some(body), true).await?;
+        match bare {
+            true => Ok(()),
+            false => write_body(session, body).await,
         }
-        Ok(())
     }
+}
+
+/// Most bytes of a body given to Pingora at a time: its patience with a client that does not read is for one write,
+/// however long that is.
+pub(super) const PIECE: usize = 256 << 10;
+
+/// Writes a whole body, and ends it.
+async fn write_body(session: &mut Session, mut body: Bytes) -> Result<()> {
+    while body.len() > PIECE {
+        let piece = body.split_to(PIECE);
+        session.write_response_body(Some(piece), false).await?;
+    }
+    session.write_response_body(Some(body), true).await
 }
 
 impl Gate {

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Result, proxy::Session};
 
 use super::{
-    answer::{Frame, Head},
+    answer::{Frame, Head, PIECE},
     headers::{PREFERENCE_APPLIED, Status},
 };
 use crate::{
@@ -96,11 +96,14 @@ impl Kept<'_> {
             format!("multipart/byteranges; boundary={boundary}"),
         )?;
         head.write(session, Frame::Length(total), false).await?;
-        let last = pieces.len() - 1;
-        for (number, piece) in pieces.into_iter().enumerate() {
-            session.write_response_body(Some(piece), number == last).await?;
+        let end = pieces.pop().unwrap_or_default();
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let part = piece.split_to(piece.len().min(PIECE));
+                session.write_response_body(Some(part), false).await?;
+            }
         }
-        Ok(())
+        session.write_response_body(Some(end), true).await
     }
 
     fn head(&self, status: StatusCode) -> Result<Head> {

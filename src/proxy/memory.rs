@@ -23,6 +23,9 @@ use crate::{
 /// Most bytes of header fields remembered.
 const MAX_HEADERS: u64 = 32 << 20;
 
+/// How long what is ready for readers in a hurry lives at most: it holds on to bytes that the cache may have dropped.
+const HOT_FOR: Duration = Duration::from_secs(60);
+
 /// Fields that belong to one answer to one reader.
 const PERSONAL: [HeaderName; 5] = [
     header::AGE,
@@ -136,6 +139,7 @@ impl Memory {
                 .build(),
             hits: Cache::builder()
                 .max_capacity(hits.saturating_add(MAX_HEADERS))
+                .time_to_live(HOT_FOR)
                 .weigher(|target: &Vec<u8>, hit: &Arc<Hit>| weight(target.len() + hit.weight(), &hit.held.headers))
                 .build(),
             drops: AtomicU64::new(0),
