@@ -370,19 +370,3 @@ fn a_reader_that_leaves_cuts_nobody_and_a_slow_one_holds_nobody_up() {
     thread::sleep(Duration::from_millis(10));
     assert!(http::read(slow, false).body == body, "the slow one gets it whole too");
 }
-
-#[test]
-fn a_reader_that_stalls_is_cut_however_much_is_left() {
-    let (_runtime, origin) = hostile_origin();
-    let limits = "min_rate = 1000000\nclient_timeout = \"1s\"\n";
-    let gate = Gate::start(&Setup::learning(origin.url()).gate(limits));
-    let body = bytes(80_000_000);
-    warm(&gate, "/big", &body);
-    let ended = || gate.log().matches("GET /big 200").count();
-    until("the first to end", || ended() == 1);
-    let mut stream = http::connect(gate.addr);
-    write!(stream, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    stream.read_exact(&mut [0]).unwrap();
-    // In one write it would have as many seconds as there are megabytes.
-    until("the one that stalls to be cut", || ended() == 2);
-}
