@@ -3,8 +3,8 @@
 
 use http::StatusCode;
 
-use crate::digest::Mismatch;
 use crate::{
+    digest::Mismatch,
     intake::{Refusal, UploadRefused},
     ledger::LedgerError,
     upstream::UpstreamError,
