@@ -143,7 +143,7 @@ mod tests {
     /// Keys that olpc-cjson, too, sorts by code points: it compares them escaped and with their closing quote, so that
     /// only what stands above `"` and is no `"` or `\` keeps its place.
     fn key() -> impl Strategy<Value = String> {
-        text().prop_map(|text| text.chars().filter(|&c| c > '"' && c != '\\').collect())
+        any::<String>().prop_map(|text| text.chars().filter(|&c| c > '"' && c != '\\').nfc().collect())
     }
 
     fn value() -> impl Strategy<Value = Value> {
