@@ -62,6 +62,9 @@ pub struct Survey {
     place: String,
     portions: mpsc::Receiver<Portion>,
     ready: vec::IntoIter<Row>,
+    /// The walk said that this was all.
+    ended: bool,
+    /// There is nothing left to wait for.
     over: bool,
 }
 
@@ -95,6 +98,7 @@ impl Survey {
             place: place.to_owned(),
             portions,
             ready: Vec::new().into_iter(),
+            ended: false,
             over: false,
         };
         let walker = Walker {
@@ -134,7 +138,9 @@ impl Survey {
                 Some(Portion::Begun) => {}
                 Some(Portion::Rows(rows)) => self.ready = rows.into_iter(),
                 Some(Portion::Failed(error)) => return Err(error),
-                Some(Portion::End) => self.over = true,
+                // What stood for the walk, an open file too, is gone once its last sender is.
+                Some(Portion::End) => self.ended = true,
+                None if self.ended => self.over = true,
                 None => return Err(self.cut()),
             }
         }
@@ -197,6 +203,8 @@ impl Failing {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn row(number: usize) -> Row {
@@ -229,6 +237,18 @@ mod tests {
             assert_eq!(end.is_ok(), whole);
             assert_eq!(seen, if whole { PORTION * 7 + 3 } else { PORTION * 7 });
         }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_heard_once_nothing_of_the_walk_is_left() {
+        let (survey, mut walker) = Survey::channel("here");
+        let left = walker.failing();
+        let walk = move || walker.begin().and_then(|()| walker.end());
+        std::thread::spawn(walk).join().unwrap().unwrap();
+        let mut survey = survey.begun().await.unwrap();
+        assert!(survey.next().now_or_never().is_none());
+        drop(left);
+        assert_eq!(survey.next().await.unwrap(), None);
     }
 
     #[test]

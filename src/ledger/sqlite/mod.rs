@@ -234,7 +234,10 @@ impl Ledger for SqliteLedger {
         let (survey, mut walker) = Survey::channel(self.readers.place());
         let (readers, failing) = (self.readers.clone(), walker.failing());
         tokio::spawn(async move {
-            if let Err(error) = readers.read(move |conn| survey::walk(conn, &mut walker)).await {
+            let walked = readers.read(move |conn| survey::walk(conn, &mut walker)).await;
+            // The survey ends with its last sender, `failing`: nothing of the walk holds the file after that.
+            drop(readers);
+            if let Err(error) = walked {
                 failing.fail(error).await;
             }
         });
