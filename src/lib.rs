@@ -151,6 +151,7 @@
 
 // Modules stand here in the order of who may import whom: each only those above it. All are private.
 
+mod beside;
 mod clock;
 mod conditions;
 mod digest;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::{Cache, CacheError, Place, error::FillError, temporary::Reader, underway::Passage, writer::Writer};
-use crate::digest::{Digest, Expected, Mismatch};
-
-/// Up to this length a body is hashed where it is, in the event loop: handing it over takes as long.
-const INLINE: u64 = 256 << 10;
+use crate::{
+    beside::INLINE,
+    digest::{Digest, Expected, Mismatch},
+};
 
 /// A body that is being kept. Dropped before its end, it leaves nothing behind.
 pub struct Fill {

@@ -40,7 +40,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn new(status: StatusCode) -> Result<Self> {
         Ok(Self {
-            header: ResponseHeader::build(status, Some(16))?,
+            header: ResponseHeader::build_no_case(status, Some(16))?,
         })
     }
 

@@ -48,7 +48,7 @@ impl Gate {
 }
 
 async fn write(session: &mut Session, reply: Reply) -> Result<()> {
-    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len()))?;
     for (name, value) in reply.headers {
         if let Some(name) = name {
             header.append_header(name, value)?;

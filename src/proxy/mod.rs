@@ -22,7 +22,7 @@ pub mod problem;
 mod read;
 mod recorded;
 mod route;
-pub mod tap;
+mod tap;
 mod teaching;
 mod write;
 

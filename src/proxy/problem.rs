@@ -4,6 +4,7 @@
 use http::StatusCode;
 
 use crate::{
+    beside::Lost,
     digest::Mismatch,
     intake::{Refusal, UploadRefused},
     ledger::LedgerError,
@@ -94,6 +95,13 @@ impl From<Mismatch> for Problem {
             "mismatch",
             format!("the upstream's bytes are not those recorded for this path: {mismatch}"),
         )
+    }
+}
+
+impl From<Lost> for Problem {
+    fn from(lost: Lost) -> Self {
+        tracing::error!(error = %lost, "a body could not be hashed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", lost.to_string())
     }
 }
 

@@ -53,17 +53,16 @@ impl Gate {
         };
         let mut head = Head::upstream(answer.status, &answer.headers)?;
         head.status(Status::Pending)?;
-        let mut tap = Tap::learning();
+        let mut tap = Tap::default();
         let mut stream = answer.body;
         if frame == Frame::Length(0) {
-            self.teach(session, at, Tap::learning()).await?;
+            self.teach(session, at, Tap::default()).await?;
             return Ok(head.write(session, frame, true).await?);
         }
         head.write(session, frame, false).await?;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
-            let through = tap.push(chunk).map_err(|error| Cut::Midway(error.to_string()))?;
-            send(session, through).await?;
+            send(session, tap.push(chunk).await).await?;
         }
         let held = self.teach(session, at, tap).await?;
         Ok(session.write_response_body(Some(held), true).await?)
@@ -71,7 +70,7 @@ impl Gate {
 
     /// Records what a whole fetch showed; gives back the withheld chunk unless other bytes were recorded meanwhile.
     async fn teach(&self, session: &Session, at: &Tracked<'_>, tap: Tap) -> Result<Bytes, Cut> {
-        let (digest, length, held) = tap.finish().map_err(|error| Cut::Midway(error.to_string()))?;
+        let (digest, length, held) = tap.finish().await.map_err(|error| Cut::Midway(error.to_string()))?;
         let learned = self
             .intake()
             .learn(&at.path, at.rule, (digest, length), client_ip(session))

@@ -107,7 +107,7 @@ impl Gate {
         };
         let empty = session.as_downstream_mut().is_body_empty();
         let stage = match Shape::of(&headers, empty) {
-            Shape::Whole => Stage::Tapping(Tap::learning()),
+            Shape::Whole => Stage::Tapping(Tap::default()),
             Shape::Empty => {
                 let empty = (Digest::of(b""), 0);
                 Stage::Reserved(self.intake().reserve(&at.path, at.rule, empty, client).await?)
@@ -254,7 +254,7 @@ impl Gate {
             return Ok(());
         };
         let chunk = body.take().unwrap_or_default();
-        let through = tap.push(chunk).map_err(Problem::from)?;
+        let through = tap.push(chunk).await;
         let limit = self.config().gate.max_body;
         if limit > 0 && tap.length() > limit {
             return Err(too_large(limit));
@@ -264,7 +264,7 @@ impl Gate {
             *body = Some(through);
             return Ok(());
         }
-        let (digest, length, held) = std::mem::take(tap).finish().map_err(Problem::from)?;
+        let (digest, length, held) = std::mem::take(tap).finish().await.map_err(Problem::from)?;
         write.stage = Stage::Settled;
         let policy = self.intake().policy();
         let (path, rule) = write

@@ -8,6 +8,7 @@ use std::{
 };
 
 use pingora::{
+    listeners::{L4BufferSettings, ListenerConfig},
     proxy::{ProxyHttp, http_proxy},
     server::{Fds, ListenFds, configuration::ServerConf},
     services::{Service as _, listening::Service},
@@ -16,6 +17,12 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::accept::{Accepting, Speech};
+
+/// What a connection holds in user space: reads of uploads go past it, and a head with a small body leaves in one write.
+const BUFFERS: L4BufferSettings = L4BufferSettings {
+    read: Some(16 << 10),
+    write: Some(8 << 10),
+};
 
 /// A bound listener. It is kept beside the descriptor that Pingora owns, so that the proxy can be started again without
 /// a moment in which the port is free.
@@ -65,7 +72,7 @@ impl Bound {
         let fds: ListenFds = Arc::new(fds.into());
         let app = Accepting::new(http_proxy(conf, proxy), speech, open);
         let mut service = Service::new("gate".to_owned(), app);
-        service.add_tcp(&name);
+        service.add_listener(ListenerConfig::tcp(&name).l4_buffer(BUFFERS));
         let (stop, stopping) = watch::channel(false);
         let serving = service.start_service(Some(fds), stopping, 1);
         tokio::pin!(serving);

@@ -1,6 +1,7 @@
 //! A request's head as it came: where the body ends, or why nobody can know. Pure.
 
 use http::StatusCode;
+use memchr::{memchr, memchr_iter, memchr3};
 
 use crate::proxy::problem::Problem;
 
@@ -114,24 +115,25 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let end = text.windows(2).position(|pair| pair == b"\r\n");
-        rest = end.map(|end| &text[end + 2..]);
-        Some(&text[..end.unwrap_or(text.len())])
+        let end = memchr_iter(b'\n', text).find(|&end| text[..end].ends_with(b"\r"));
+        rest = end.map(|end| &text[end + 1..]);
+        Some(end.map_or(text, |end| &text[..end - 1]))
     })
 }
 
 /// A field's name and value.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = line.iter().position(|b| *b == b':')?;
+    let colon = memchr(b':', line)?;
     let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-    let stray = value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
-    (is_token(name) && !stray).then_some((name, value))
+    let stray = memchr3(b'\r', b'\n', 0, value);
+    (is_token(name) && stray.is_none()).then_some((name, value))
 }
 
 /// Whether it is HTTP/1.0.
 fn request_line(line: &[u8]) -> Result<bool, Fault> {
-    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
-    let [method, target, version] = words.as_slice() else {
+    let mut words = line.split(|b| *b == b' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err(Fault::Line);
     };
     let stray = target.iter().any(u8::is_ascii_control);
@@ -141,7 +143,7 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
     if method.iter().any(u8::is_ascii_lowercase) {
         return Err(Fault::Method);
     }
-    match *version {
+    match version {
         b"HTTP/1.0" => Ok(true),
         b"HTTP/1.1" => Ok(false),
         _ => Err(Fault::Line),

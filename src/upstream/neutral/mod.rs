@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 
 use super::{Ask, Framing, Upstream, UpstreamError, judge};
 use crate::{
-    digest::{Digest, Hasher},
+    beside::{Hashing, Lost},
+    digest::Digest,
     target::TargetPath,
 };
 
@@ -53,14 +54,17 @@ pub async fn read(upstream: &dyn Upstream, path: &TargetPath, limit: u64) -> Res
     if matches!(answer.framing, Framing::Length(length) if length > limit) {
         return Ok(Neutral::Unverifiable("large"));
     }
-    let mut hasher = Hasher::default();
+    let (mut hashing, mut length) = (Hashing::default(), 0);
     while let Some(chunk) = answer.body.next().await {
-        hasher.update(&chunk?);
-        if hasher.length() > limit {
+        let chunk = chunk?;
+        length += chunk.len() as u64;
+        if length > limit {
             return Ok(Neutral::Unverifiable("large"));
         }
+        hashing.push(chunk).await;
     }
-    let (digest, length) = hasher.finish();
+    let lost = |error: Lost| UpstreamError::Broken(error.to_string());
+    let (digest, length) = hashing.finish().await.map_err(lost)?;
     // The seam promises an error for a short body; a record must not rest on that promise alone.
     if matches!(answer.framing, Framing::Length(announced) if announced != length) {
         return Err(UpstreamError::Broken(
