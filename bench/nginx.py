@@ -8,11 +8,20 @@ from processes import Process, Stage, connects, free_port
 
 CONFIGURATIONS = Path(__file__).resolve().parent / "nginx"
 
+# Descriptors of a worker, where it may have them.
+FILES = 65536
+
 
 def descriptors() -> int:
-    """Descriptors that a worker may have: enough to keep a file open for each key where we may raise the limit."""
+    """Descriptors that a worker may have: enough to keep a file open for each key where the limit allows or may be raised."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 65536 if os.geteuid() == 0 or hard == resource.RLIM_INFINITY else hard
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, FILES))
+        except (OSError, ValueError):
+            # Also root may be kept from it.
+            return hard
+    return FILES
 
 
 class Nginx:

@@ -16,9 +16,9 @@ use crate::digest::{Digest, Hasher};
 /// Up to this many bytes are hashed where they are, in the event loop: handing them over takes as long.
 pub(crate) const INLINE: u64 = 256 << 10;
 /// Bytes waiting from which on a thread is set to work.
-const START: usize = 128 << 10;
+const START: usize = 256 << 10;
 /// Bytes waiting from which on the pusher waits too.
-const FULL: usize = 512 << 10;
+const FULL: usize = 2 << 20;
 
 /// What is done with each chunk. It may block.
 pub(crate) trait Work: Send + 'static {

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use tufgate::Cli;
 
+/// glibc's keeps what ten thousand connections once needed, and is slower with small pieces.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Cli::start()
 }

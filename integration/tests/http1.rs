@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use crate::{
     hostile_origin,
     support::{
-        gate::{Gate, Setup},
+        gate::{Gate, Setup, until},
         http,
         nginx::Nginx,
         origin::{Behaviour, Framing},
@@ -130,4 +130,108 @@ fn a_drifted_artifact_stays_short_for_http_1_0() {
         "{head} {}",
         body.len()
     );
+}
+
+/// The body of the next answer on a connection, and its head in small letters.
+fn next(stream: &mut impl std::io::Read) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+/// What is ready and what is not, by turns on one connection and several in one packet: each answer is that of its request.
+#[test]
+fn ready_and_other_answers_take_turns_on_one_connection() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(&Setup::learning(origin.url()));
+    let (small, large): (Vec<u8>, Vec<u8>) = (b"small".to_vec(), (0..700_000_u32).map(|n| (n % 251) as u8).collect());
+    for (path, body) in [("/d/small", &small), ("/d/large", &large)] {
+        gate.publish(path, body);
+        for _ in 0..2 {
+            assert_eq!(gate.get(path).body, *body);
+        }
+    }
+    let asked = origin.count("/d/small") + origin.count("/d/large");
+    let timestamp = gate.get("/metadata/timestamp.json").body;
+    let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{more}\r\n");
+    let mut stream = http::connect(gate.addr);
+    // Ready ones in one packet, and one whose head comes in three.
+    let packet = [
+        get("/d/small", ""),
+        get("/d/large", ""),
+        get("/metadata/timestamp.json", ""),
+    ]
+    .concat();
+    stream.write_all(packet.as_bytes()).unwrap();
+    for body in [&small, &large, &timestamp] {
+        let (head, came) = next(&mut stream);
+        assert!(
+            head.starts_with("http/1.1 200 ok\r\n") && head.contains("\r\ndate: "),
+            "{head}"
+        );
+        assert!(head.contains("\r\nconnection: keep-alive\r\n"), "{head}");
+        assert_eq!(came, *body);
+    }
+    let slow = get("/d/small", "");
+    for piece in [&slow[..9], &slow[9..20], &slow[20..]] {
+        stream.write_all(piece.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(next(&mut stream).1, small);
+    // By turns with what goes through Pingora.
+    stream
+        .write_all(get("/d/small", "Range: bytes=1-2\r\n").as_bytes())
+        .unwrap();
+    assert_eq!(next(&mut stream).1, b"ma");
+    stream.write_all(get("/d/small", "").as_bytes()).unwrap();
+    assert_eq!(next(&mut stream).1, small);
+    stream.write_all(b"HEAD /d/large HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut head = [0; 17];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK\r\n");
+    let after = origin.count("/d/small") + origin.count("/d/large");
+    assert_eq!(after, asked, "none of these needed the upstream");
+    // What follows a request that goes through Pingora is not answered on this connection.
+    let mut stream = http::connect(gate.addr);
+    let packet = [
+        get("/d/small", ""),
+        get("/d/small", "Range: bytes=0-0\r\n"),
+        get("/d/small", ""),
+    ]
+    .concat();
+    stream.write_all(packet.as_bytes()).unwrap();
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    let answers = String::from_utf8_lossy(&answers);
+    assert!(
+        answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("smallHTTP/1.1 206 "),
+        "{answers}"
+    );
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{answers}");
+}
+
+#[test]
+fn ready_answers_are_counted() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(&Setup::learning(origin.url()));
+    gate.publish("/d/a", b"a");
+    for _ in 0..2 {
+        assert_eq!(gate.get("/d/a").body, b"a");
+    }
+    let counted = || gate.metric("tufgate_requests_total{status=\"200\"}");
+    let (before, mut stream) = (counted(), http::connect(gate.addr));
+    for _ in 0..7 {
+        stream.write_all(b"GET /d/a HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert_eq!(next(&mut stream).1, b"a");
+    }
+    until("all are counted", || counted() == before + 7.0);
 }

@@ -65,7 +65,7 @@ impl Current {
             pinned.insert(layout::file("root", root.version), alias);
         }
         Ok(Self {
-            timestamp: Arc::new(Document::prepare(bytes, Class::Moving).await),
+            timestamp: Arc::new(Document::new(bytes, Class::Moving)),
             root,
             pinned,
             published: Published {
@@ -88,7 +88,7 @@ async fn pin(
     let document = match old.and_then(|old| old.pinned.get(&name)) {
         Some(document) => document.clone(),
         None => match depot.read(&name).await? {
-            Some(body) => Arc::new(Document::prepare(body, Class::Immutable).await),
+            Some(body) => Arc::new(Document::new(body, Class::Immutable)),
             None => return Err(CatalogError::Missing { name }),
         },
     };
@@ -106,7 +106,7 @@ pub(super) async fn newest_root(
         let Some(body) = depot.read(&layout::file("root", version)).await? else {
             return Ok(newest);
         };
-        let alias = Arc::new(Document::prepare(body, Class::Moving).await);
+        let alias = Arc::new(Document::new(body, Class::Moving));
         newest = Some(NewestRoot { version, alias });
     }
 }

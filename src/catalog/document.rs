@@ -1,6 +1,9 @@
-//! A metadata file ready to be sent: its bytes in every encoding, each with its own strong ETag.
+//! A metadata file ready to be sent: its bytes, and each encoding once somebody accepts it, each with its own strong ETag.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -49,55 +52,74 @@ impl Encoding {
     }
 }
 
+/// An encoding, once it was made; `None` when it is no smaller than the plain bytes.
+type Encoded = OnceLock<Option<Bytes>>;
+
 /// A metadata file with its encodings.
 #[derive(Clone, Debug)]
 pub struct Document {
     body: Bytes,
-    gzip: Option<Bytes>,
-    zstd: Option<Bytes>,
+    gzip: Encoded,
+    zstd: Encoded,
     /// In the order of [`Encoding`]; made once, sent often.
     etags: [HeaderValue; 3],
     class: Class,
 }
 
 impl Document {
-    /// Encodes a file.
+    /// A file as it was read.
     pub fn new(body: Bytes, class: Class) -> Self {
-        let smaller = |encoded: std::io::Result<Vec<u8>>| {
-            // Encoding into memory does not fail; if it did, the plain bytes are served.
-            encoded
-                .ok()
-                .filter(|encoded| encoded.len() < body.len())
-                .map(Bytes::from)
-        };
-        let worth = body.len() >= SMALLEST_ENCODED;
         Self {
-            gzip: worth.then(|| smaller(gzip(&body))).flatten(),
-            zstd: worth
-                .then(|| smaller(zstd::bulk::compress(&body, ZSTD_LEVEL)))
-                .flatten(),
+            gzip: Encoded::new(),
+            zstd: Encoded::new(),
             etags: etags(&body),
             class,
             body,
         }
     }
 
-    /// Encodes a file off the event loop when it is large.
-    pub async fn prepare(body: Bytes, class: Class) -> Self {
-        if body.len() < LARGE {
-            return Self::new(body, class);
+    /// Makes an encoding, off the event loop where the file is large. Most files are read by few, and by none in every
+    /// encoding; a publication must not wait for what nobody may ask for.
+    pub async fn encode(self: &Arc<Self>, encoding: Encoding) {
+        if self.is_encoded(encoding) {
+            return;
         }
-        let plain = body.clone();
-        match tokio::task::spawn_blocking(move || Self::new(body, class)).await {
-            Ok(document) => document,
-            // Only at shutdown, or if an encoder panicked: serve it unencoded.
-            Err(_) => Self {
-                etags: etags(&plain),
-                body: plain,
-                gzip: None,
-                zstd: None,
-                class,
-            },
+        if self.body.len() < LARGE {
+            return self.encode_here(encoding);
+        }
+        let this = Arc::clone(self);
+        // Fails only at shutdown, or if an encoder panicked: then the plain bytes are served.
+        let _ = tokio::task::spawn_blocking(move || this.encode_here(encoding)).await;
+    }
+
+    /// Whether nothing is left to do for an encoding.
+    pub fn is_encoded(&self, encoding: Encoding) -> bool {
+        self.encoded_in(encoding).is_none_or(|encoded| encoded.get().is_some())
+    }
+
+    fn encode_here(&self, encoding: Encoding) {
+        let Some(encoded) = self.encoded_in(encoding) else {
+            return;
+        };
+        encoded.get_or_init(|| {
+            if self.body.len() < SMALLEST_ENCODED {
+                return None;
+            }
+            let made = match encoding {
+                Encoding::Gzip => gzip(&self.body),
+                _ => zstd::bulk::compress(&self.body, ZSTD_LEVEL),
+            };
+            // Encoding into memory does not fail; if it did, the plain bytes are served.
+            let made = made.ok().filter(|made| made.len() < self.body.len());
+            made.map(Bytes::from)
+        });
+    }
+
+    fn encoded_in(&self, encoding: Encoding) -> Option<&Encoded> {
+        match encoding {
+            Encoding::Identity => None,
+            Encoding::Gzip => Some(&self.gzip),
+            Encoding::Zstd => Some(&self.zstd),
         }
     }
 
@@ -106,12 +128,11 @@ impl Document {
         &self.body
     }
 
-    /// The bytes in an encoding, where it is smaller than the plain one.
+    /// The bytes in an encoding that was made and is smaller than the plain one.
     pub fn encoded(&self, encoding: Encoding) -> Option<&Bytes> {
-        match encoding {
-            Encoding::Identity => Some(&self.body),
-            Encoding::Gzip => self.gzip.as_ref(),
-            Encoding::Zstd => self.zstd.as_ref(),
+        match self.encoded_in(encoding) {
+            None => Some(&self.body),
+            Some(encoded) => encoded.get()?.as_ref(),
         }
     }
 
@@ -130,10 +151,9 @@ impl Document {
         &self.etags[encoding as usize]
     }
 
-    /// Bytes it takes in memory.
+    /// Bytes it may come to take in memory: signed JSON shrinks to less than half.
     pub fn weight(&self) -> usize {
-        let encoded = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        self.body.len() + encoded(&self.gzip) + encoded(&self.zstd) + size_of::<Self>()
+        2 * self.body.len() + size_of::<Self>()
     }
 }
 
@@ -166,7 +186,11 @@ mod tests {
     async fn encodings_decode_to_the_body() {
         for size in [SMALLEST_ENCODED, 5_000, LARGE * 4] {
             let body = Bytes::from("metadata ".repeat(size).into_bytes());
-            let document = Document::prepare(body.clone(), Class::Immutable).await;
+            let document = Arc::new(Document::new(body.clone(), Class::Immutable));
+            for encoding in [Encoding::Gzip, Encoding::Zstd] {
+                assert_eq!(document.encoded(encoding), None, "nobody asked");
+                document.encode(encoding).await;
+            }
             let mut plain = Vec::new();
             let gzip = document.encoded(Encoding::Gzip).unwrap();
             flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut plain).unwrap();
@@ -179,13 +203,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_does_not_shrink_is_not_encoded() {
-        let tiny = Document::new(Bytes::from_static(b"{}"), Class::Moving);
-        assert_eq!(tiny.encoded(Encoding::Gzip), None);
+    #[tokio::test]
+    async fn what_does_not_shrink_is_not_encoded() {
         let random: Vec<u8> = (0..2000_u32).flat_map(|n| Digest::of(n.to_be_bytes()).0).collect();
-        let random = Document::new(random.into(), Class::Moving);
-        assert_eq!(random.encoded(Encoding::Gzip), None);
-        assert_eq!(random.encoded(Encoding::Zstd), None);
+        for body in [Bytes::from_static(b"{}"), random.into()] {
+            let document = Arc::new(Document::new(body, Class::Moving));
+            for encoding in [Encoding::Gzip, Encoding::Zstd] {
+                document.encode(encoding).await;
+                assert!(document.is_encoded(encoding));
+                assert_eq!(document.encoded(encoding), None);
+            }
+        }
     }
 }

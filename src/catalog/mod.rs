@@ -129,33 +129,32 @@ impl Catalog {
         Ok(changed)
     }
 
+    /// A file that is in memory.
+    pub fn at_hand(&self, name: &str) -> Option<Arc<Document>> {
+        let current = self.current.load();
+        match (name::wanted(name)?, current.as_deref()) {
+            (Wanted::Timestamp, current) => Some(current?.timestamp.clone()),
+            (Wanted::NewestRoot, current) => Some(current?.root.as_ref()?.alias.clone()),
+            (Wanted::Stored(stored), current) => {
+                let pinned = current.and_then(|current| current.pinned.get(&*stored).cloned());
+                pinned.or_else(|| self.versioned.get(&*stored))
+            }
+        }
+    }
+
     /// The document below `/metadata/` with this name; `None` is a 404. A name that cannot be one costs no input.
     pub async fn document(&self, name: &str) -> Result<Option<Arc<Document>>, CatalogError> {
-        let Some(wanted) = name::wanted(name) else {
-            return Ok(None);
-        };
-        let stored = {
-            let current = self.current.load();
-            match (wanted, current.as_deref()) {
-                (Wanted::Timestamp, current) => return Ok(current.map(|current| current.timestamp.clone())),
-                (Wanted::NewestRoot, current) => {
-                    return Ok(current.and_then(|current| Some(current.root.as_ref()?.alias.clone())));
-                }
-                (Wanted::Stored(stored), Some(current)) => match current.pinned.get(&*stored) {
-                    Some(document) => return Ok(Some(document.clone())),
-                    None => stored,
-                },
-                (Wanted::Stored(stored), None) => stored,
-            }
-        };
-        if let Some(document) = self.versioned.get(&*stored) {
+        if let Some(document) = self.at_hand(name) {
             return Ok(Some(document));
         }
+        let Some(Wanted::Stored(stored)) = name::wanted(name) else {
+            return Ok(None);
+        };
         // What is not there is asked again each time: the next root and the next version must show at once.
         let Some(body) = self.depot.read(&stored).await? else {
             return Ok(None);
         };
-        let document = Arc::new(Document::prepare(body, Class::Immutable).await);
+        let document = Arc::new(Document::new(body, Class::Immutable));
         self.versioned.insert(stored.into_owned(), document.clone());
         Ok(Some(document))
     }

@@ -101,19 +101,26 @@ fn surrogate_key(class: Class) -> HeaderValue {
 
 /// The encoding with the highest weight the request gives (RFC 9110 section 12.5.3); on equal weights zstd before gzip
 /// before identity. Without the header, or when everything is refused, the plain bytes.
-fn choose<'a>(headers: &HeaderMap, document: &'a Document) -> (Encoding, &'a Bytes) {
-    let mut best = (Encoding::Identity, document.body(), 0);
+pub fn preferred(headers: &HeaderMap) -> Encoding {
+    let mut best = (Encoding::Identity, 0);
     if headers.contains_key(ACCEPT_ENCODING) {
         for encoding in Encoding::ALL {
-            if let Some(body) = document.encoded(encoding) {
-                let weight = weight(headers, encoding);
-                if weight > best.2 {
-                    best = (encoding, body, weight);
-                }
+            let weight = weight(headers, encoding);
+            if weight > best.1 {
+                best = (encoding, weight);
             }
         }
     }
-    (best.0, best.1)
+    best.0
+}
+
+/// The same, where the document has it.
+fn choose<'a>(headers: &HeaderMap, document: &'a Document) -> (Encoding, &'a Bytes) {
+    let wanted = preferred(headers);
+    match document.encoded(wanted) {
+        Some(body) => (wanted, body),
+        None => (Encoding::Identity, document.body()),
+    }
 }
 
 /// What the request thinks of an encoding, in thousandths. Only an encoding named by itself or by `*` is sent; identity

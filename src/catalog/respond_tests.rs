@@ -1,11 +1,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::*;
 
-fn document(class: Class) -> Document {
-    Document::new(Bytes::from("metadata ".repeat(500)), class)
+fn document(class: Class) -> Arc<Document> {
+    let document = Arc::new(Document::new(Bytes::from("metadata ".repeat(500)), class));
+    for encoding in Encoding::ALL {
+        document.encode(encoding).now_or_never().unwrap();
+    }
+    document
 }
 
 fn ask(lines: &[(&'static str, &str)]) -> HeaderMap {

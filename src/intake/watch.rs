@@ -1,5 +1,5 @@
-//! Whether what was looked up still stands: a number that moves when anybody, in this process or another, wrote to the
-//! ledger. Readers that trust an earlier look compare it (`proxy/hot.rs`), so that they need no look of their own.
+//! Whether what was looked up still stands: a number that moves when anybody, in this process or another, overturned what
+//! was recorded somewhere. Readers that trust an earlier look compare it (`proxy/hot.rs`), so that they need no look of their own.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -12,7 +12,7 @@ use super::Intake;
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 impl Intake {
-    /// Moves after each commit to the ledger, within a moment.
+    /// Moves after each commit that may make a recorded path read otherwise, within a moment.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -14,7 +11,7 @@ use jiff::Timestamp;
 use crate::{digest::Digest, target::TargetPath};
 
 use super::{
-    AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
+    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
     ReservationId, Reserved, RoleRow, Row, Seq, State, Survey, Target, drift, lease::Lease, range, rule,
 };
 
@@ -22,8 +19,6 @@ use super::{
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     tables: Mutex<Tables>,
-    /// Times the tables were lent out.
-    lent: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +26,8 @@ struct Tables {
     targets: BTreeMap<Digest, Target>,
     observations: BTreeMap<Seq, Observation>,
     last_seq: Seq,
+    /// Observations so far that are more than a record.
+    turned: u64,
     reservations: BTreeMap<ReservationId, Reservation>,
     last_reservation: ReservationId,
     intents: BTreeMap<u64, Intent>,
@@ -49,7 +46,6 @@ impl MemoryLedger {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.lent.fetch_add(1, Ordering::Relaxed);
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,6 +73,7 @@ impl Tables {
 
     fn observe(&mut self, observation: Observation) -> Seq {
         let seq = next(&mut self.last_seq);
+        self.turned += u64::from(!matches!(observation.act, Act::Record { .. }));
         self.observations.insert(seq, Observation { seq, ..observation });
         seq
     }
@@ -104,7 +101,9 @@ fn next(last: &mut u64) -> u64 {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn changes(&self) -> Result<u64, LedgerError> {
-        Ok(self.lent.load(Ordering::Relaxed))
+        let tables = self.tables();
+        let turning = |line: &&AuditLine| !AuditLine::QUIET.contains(&line.action.as_str());
+        Ok(tables.turned + tables.audit.iter().filter(turning).count() as u64)
     }
 
     async fn lookup(&self, path: &TargetPath) -> Result<Entry, LedgerError> {

@@ -273,6 +273,11 @@ pub struct AuditLine {
     pub detail: String,
 }
 
+impl AuditLine {
+    /// Actions that leave every recorded path as it reads.
+    pub(crate) const QUIET: [&str; 3] = ["publish", "record", "refuse"];
+}
+
 /// A failed ledger operation.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -322,8 +327,9 @@ pub enum LedgerError {
 /// The durable record. One conformance suite (`conformance.rs`) holds for every implementation.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// A number that differs from an earlier answer's once anybody, in this process or another, committed meanwhile;
-    /// it may differ without.
+    /// A number that differs from an earlier answer's once anybody, in this process or another, committed what may make
+    /// a recorded path read otherwise: other bytes, a deletion, a retraction, drift. It may differ without. New records,
+    /// leases and publications do not move it.
     async fn changes(&self) -> Result<u64, LedgerError>;
 
     /// All that is known of a path.

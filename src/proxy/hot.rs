@@ -1,12 +1,12 @@
 //! Readers in a hurry: a recorded artifact that is verified, fresh and in memory, asked for by an anonymous client. One
 //! look-up by the raw request target, no question to ledger, disk or upstream.
 //!
-//! An entry holds until the ledger changed (`Intake::epoch`), the path was written to through this gate, or the
+//! An entry holds until something recorded was overturned (`Intake::epoch`), the path was written to through this gate, or the
 //! upstream's answer is no longer fresh; whatever is special about a request sends it the long way.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
@@ -16,27 +16,34 @@ use crate::config::UpstreamConfig;
 /// A target that is ready.
 pub(super) struct Hit {
     pub held: Arc<Held>,
-    body: Bytes,
+    pub body: Bytes,
     /// Of a plain 200, but for `Age` and `Tufgate-Status`.
     head: ResponseHeader,
+    /// The same as HTTP/1 writes it, but for `Date`.
+    pub wire: Bytes,
     epoch: u64,
 }
 
 impl Hit {
     /// `epoch` as it was before the ledger was asked.
     pub(super) fn new(held: Arc<Held>, body: Bytes, epoch: u64) -> Result<Self> {
-        let head = Head::kept(&held.headers, &held.expected)?.into_inner();
+        let mut head = Head::kept(&held.headers, &held.expected)?.into_inner();
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+        let (mut dateless, mut wire) = (head.clone(), BytesMut::new());
+        dateless.remove_header(&header::DATE);
+        dateless.header_to_h1_wire(&mut wire);
         Ok(Self {
             held,
             body,
             head,
+            wire: wire.freeze(),
             epoch,
         })
     }
 
     /// Bytes of memory it keeps busy, headers apart. A mapping costs none, but an entry does.
     pub(super) fn weight(&self) -> usize {
-        512 + self.body.len()
+        1024 + self.body.len()
     }
 }
 
@@ -56,9 +63,22 @@ impl Special {
     fn any(&self, headers: &HeaderMap) -> bool {
         headers.keys().any(|name| self.0.contains(name))
     }
+
+    /// The same for a name as it was written.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.0
+            .iter()
+            .any(|known| known.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
 }
 
 impl Gate {
+    /// The age of an entry that still holds.
+    pub(super) fn still(&self, hit: &Hit, now: Instant) -> Option<u64> {
+        let holds = hit.epoch == self.intake().epoch() && hit.held.is_fresh(now);
+        holds.then(|| hit.held.age(now))
+    }
+
     /// Answers a request for a target that is ready; `false` when it has to go the long way.
     pub(super) async fn serve_hot(&self, session: &mut Session) -> Result<bool> {
         let request = session.req_header();
@@ -68,9 +88,10 @@ impl Gate {
         let Some(hit) = self.memory().hit(request.raw_path()) else {
             return Ok(false);
         };
-        let now = Instant::now();
-        let ready = hit.epoch == self.intake().epoch() && hit.held.is_fresh(now);
-        if !ready || self.0.special.any(&request.headers) {
+        let Some(age) = self.still(&hit, Instant::now()) else {
+            return Ok(false);
+        };
+        if self.0.special.any(&request.headers) {
             return Ok(false);
         }
         let status = Status::Signed(self.parts().catalog.snapshot_version());
@@ -80,14 +101,14 @@ impl Gate {
                 expected: hit.held.expected,
                 bytes: hit.body.clone(),
                 status,
-                age: Some(hit.held.age(now)),
+                age: Some(age),
                 waited: None,
             };
             kept.answer(session).await?;
             return Ok(true);
         }
         let mut head = Head::prepared(hit.head.clone());
-        head.set(header::AGE, hit.held.age(now))?;
+        head.set(header::AGE, age)?;
         head.status(status)?;
         head.write_with(session, hit.body.clone()).await?;
         Ok(true)

@@ -6,7 +6,7 @@ use pingora::{Result, http::ResponseHeader, proxy::Session};
 
 use super::{Gate, host::as_written, problem::Problem};
 use crate::{
-    catalog::respond::{Reply, respond},
+    catalog::respond::{Reply, preferred, respond},
     config::Access,
 };
 
@@ -38,6 +38,9 @@ impl Gate {
             }
         };
         let request = session.req_header();
+        if let Some(document) = &document {
+            document.encode(preferred(&request.headers)).await;
+        }
         let max_age = self.config().gate.timestamp_max_age;
         let mut reply = respond(&request.method, &request.headers, document.as_deref(), max_age);
         if probed {

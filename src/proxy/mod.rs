@@ -7,12 +7,14 @@
 
 mod answer;
 mod client;
+pub(crate) mod express;
 mod fetching;
 mod framing;
 mod headers;
 mod host;
 mod hot;
 mod kept;
+mod log;
 mod memory;
 mod metadata;
 mod passing;
@@ -28,6 +30,7 @@ mod write;
 
 use std::{sync::Arc, time::Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -41,8 +44,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::{
-    client::client_ip, fetching::Fetches, host::Passed, hot::Special, memory::Memory, probe::Opened, problem::Problem,
-    route::Route, write::Write,
+    client::client_ip, express::LastDocument, fetching::Fetches, host::Passed, hot::Special, memory::Memory,
+    probe::Opened, problem::Problem, route::Route, write::Write,
 };
 pub use self::{headers::Status, host::Host};
 use crate::{
@@ -81,6 +84,7 @@ struct State {
     special: Special,
     fetches: Fetches,
     opened: Opened,
+    last_document: ArcSwapOption<LastDocument>,
     host: Host,
 }
 
@@ -146,6 +150,7 @@ impl Gate {
             special,
             fetches,
             opened: Opened::default(),
+            last_document: ArcSwapOption::empty(),
             host,
         }))
     }
@@ -355,43 +360,23 @@ impl Gate {
     pub async fn logging(&self, session: &Session, error: Option<&Error>, ctx: &mut GateCtx) {
         let unseen = self.unseen_success(session, error, ctx);
         self.abandon_write(client_ip(session), unseen, ctx).await;
-        let status = session
-            .response_written()
-            .map_or(0, |response| response.status.as_u16());
-        let parts = self.parts();
-        parts
-            .metrics
-            .requests_total
-            .with_label_values(&[&status.to_string()])
-            .inc();
-        if !self.config().log.access {
-            return;
-        }
         let request = session.req_header();
-        let path = request
-            .raw_path()
-            .split(|byte| *byte == b'?')
-            .next()
-            .unwrap_or_default();
-        let agent = request
-            .headers
-            .get(header::USER_AGENT)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
-        tracing::info!(
-            target: "tufgate::access",
-            {
-                client.ip = client_ip(session).map(tracing::field::display),
-                http.method = %request.method,
-                http.path = %String::from_utf8_lossy(path),
-                http.status = status,
-                http.bytes = session.body_bytes_sent(),
-                http.agent = %String::from_utf8_lossy(agent),
-                duration.us = ctx.started.map_or(0, |at| at.elapsed().as_micros() as u64),
-                error = error.map(tracing::field::display),
-            },
-            "{} {} {status}", request.method, String::from_utf8_lossy(path),
-        );
+        self.account(&log::Line {
+            client: client_ip(session),
+            method: request.method.as_str().as_bytes(),
+            target: request.raw_path(),
+            agent: request
+                .headers
+                .get(header::USER_AGENT)
+                .map(HeaderValue::as_bytes)
+                .unwrap_or_default(),
+            status: session
+                .response_written()
+                .map_or(0, |response| response.status.as_u16()),
+            bytes: session.body_bytes_sent(),
+            begun: ctx.started,
+            error: error.map(|error| error as _),
+        });
     }
 
     /// Whether Pingora need not log an error of this request: the gate logs its own refusals once, in the access log and

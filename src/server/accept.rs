@@ -17,8 +17,8 @@ use pingora::{
 use tokio::{io::AsyncReadExt as _, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::http2::Connection;
-use crate::telemetry::Metrics;
+use super::{express, http2::Connection};
+use crate::{proxy::express::Express, telemetry::Metrics};
 
 /// What an HTTP/2 client begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,6 +37,8 @@ pub struct Speech {
     pub patience: Duration,
     /// Where failures are counted.
     pub metrics: Metrics,
+    /// Who answers at once.
+    pub express: Option<Arc<dyn Express>>,
 }
 
 /// Pingora's proxy behind its connections. They are counted: Pingora itself does not say when the last one is done.
@@ -98,7 +100,13 @@ where
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = self.open.token();
         match self.open(stream).await? {
-            (stream, false) => self.proxy.process_new(stream, shutdown).await,
+            (stream, false) => match &self.speech.express {
+                Some(express) => {
+                    express::converse(&self.proxy, &**express, stream, shutdown).await;
+                    None
+                }
+                None => self.proxy.process_new(stream, shutdown).await,
+            },
             (stream, true) => {
                 let (proxy, metrics) = (Arc::clone(&self.proxy), self.speech.metrics.clone());
                 Connection::serve(proxy, stream, shutdown, self.speech.patience, metrics).await;

@@ -44,6 +44,7 @@ impl Keeper {
             prior_knowledge: gate.http2_prior_knowledge,
             patience: gate.client_timeout,
             metrics: self.shared.metrics.clone(),
+            express: None,
         };
         if let Some(files) = gate.tls.clone() {
             let (clock, metrics) = (Arc::clone(&self.shared.clock), self.shared.metrics.clone());

@@ -46,6 +46,7 @@ fn speech() -> Speech {
         prior_knowledge: false,
         patience: LONG,
         metrics: crate::telemetry::Metrics::new().unwrap(),
+        express: None,
     }
 }
 

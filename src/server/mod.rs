@@ -10,6 +10,7 @@ mod certificate;
 pub mod check;
 pub mod child;
 pub mod error;
+mod express;
 mod http2;
 pub mod listen;
 pub mod parts;

@@ -98,7 +98,8 @@ impl Keeper {
     }
 
     /// The public listener.
-    pub(super) fn proxy(&mut self, bound: Bound, gate: Gate, speech: Speech) {
+    pub(super) fn proxy(&mut self, bound: Bound, gate: Gate, mut speech: Speech) {
+        speech.express = Some(Arc::new(gate.clone()));
         let conf = Arc::new(ServerConf {
             threads: self.config.gate.threads,
             // Nobody: the gate names whom to trust with each connection. Pingora would read the system's authorities

@@ -9,14 +9,13 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use http_body_util::Empty;
 use url::{Position, Url};
 
 use super::{
     Answer, Ask, Body, Framing, Upstream, UpstreamError,
     framing::{framing_of, strip_hop_by_hop},
-    pool::{Pool, broken},
+    pool::{Flowing, Pool, broken},
     redirect::{Hop, MAX_REDIRECTS, Origin, Redirects, Trust, refused, shown},
     secure::{Authorities, Secure},
 };
@@ -107,11 +106,11 @@ impl HttpUpstream {
         })
     }
 
-    async fn answer(&self, method: &Method, response: Response<Incoming>) -> Result<Answer, UpstreamError> {
-        let (mut head, incoming) = response.into_parts();
+    async fn answer(&self, method: &Method, response: Response<Flowing>) -> Result<Answer, UpstreamError> {
+        let (mut head, flowing) = response.into_parts();
         let framing = framing_of(method, head.status, &head.headers)?;
         strip_hop_by_hop(&mut head.headers);
-        let body = frames(incoming, self.io_timeout);
+        let body = frames(flowing, self.io_timeout);
         Ok(Answer {
             status: head.status,
             headers: head.headers,
@@ -172,7 +171,7 @@ fn request(method: &Method, target: &str, headers: HeaderMap) -> Result<Request<
 }
 
 /// Where a redirect leads; a 3xx without Location is an answer like any other.
-fn location(response: &Response<Incoming>) -> Option<HeaderValue> {
+fn location(response: &Response<Flowing>) -> Option<HeaderValue> {
     let follows = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY
@@ -208,25 +207,27 @@ fn anonymous(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-async fn drain(method: &Method, response: Response<Incoming>, silence: Duration) {
+async fn drain(method: &Method, response: Response<Flowing>, silence: Duration) {
     let framing = framing_of(method, response.status(), response.headers());
     if matches!(framing, Ok(Framing::Length(length)) if length <= DRAINED) {
         // Whether it ends well or not only decides whether the connection is kept.
-        let _ = tokio::time::timeout(silence, response.into_body().collect()).await;
+        let mut body = response.into_body();
+        let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(silence, rest).await;
     }
 }
 
 /// The data frames, each within `silence` of being waited for. hyper reports a body cut short as an error.
-fn frames(incoming: Incoming, silence: Duration) -> Body {
-    Box::pin(stream::unfold(Some(incoming), move |incoming| async move {
-        let mut incoming = incoming?;
+fn frames(flowing: Flowing, silence: Duration) -> Body {
+    Box::pin(stream::unfold(Some(flowing), move |flowing| async move {
+        let mut flowing = flowing?;
         loop {
-            return match tokio::time::timeout(silence, incoming.frame()).await {
+            return match tokio::time::timeout(silence, flowing.frame()).await {
                 Err(_) => Some((Err(UpstreamError::Timeout("body")), None)),
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(broken(&error)), None)),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(bytes) => Some((Ok(bytes), Some(incoming))),
+                    Ok(bytes) => Some((Ok(bytes), Some(flowing))),
                     Err(_trailers) => continue,
                 },
             };

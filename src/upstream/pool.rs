@@ -6,15 +6,19 @@
 use std::{
     collections::HashMap,
     error::Error,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Frame, Incoming},
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -39,11 +43,75 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of an answer.
 const MAX_HEADERS: usize = 128;
 
-type Sender = SendRequest<Empty<Bytes>>;
+/// A connection. It has no task of its own: whoever waits for something of it moves it meanwhile, so that a body comes
+/// without a change of threads for each of its pieces.
+struct Line {
+    sender: SendRequest<Empty<Bytes>>,
+    connection: Moving,
+}
+
+type Moving = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+/// Waits for what comes over a connection.
+async fn over<T>(connection: &mut Moving, wanted: impl Future<Output = T>) -> T {
+    let (mut wanted, mut ended) = (pin!(wanted), false);
+    poll_fn(|context| {
+        loop {
+            if let Poll::Ready(came) = wanted.as_mut().poll(context) {
+                return Poll::Ready(came);
+            }
+            if ended || connection.as_mut().poll(context).is_pending() {
+                return wanted.as_mut().poll(context);
+            }
+            // Its errors reach whoever waits for the answer or its body.
+            ended = true;
+        }
+    })
+    .await
+}
+
+impl Line {
+    /// Whether another request can be sent, as far as can be told without waiting.
+    fn is_idle(&mut self) -> bool {
+        let Self { sender, connection } = self;
+        // Moved first: the server may have closed it.
+        if connection.as_mut().now_or_never().is_some() {
+            return false;
+        }
+        matches!(over(connection, sender.ready()).now_or_never(), Some(Ok(())))
+    }
+}
+
+/// A body on its way. Once it has come whole its connection goes back to the pool.
+pub struct Flowing {
+    incoming: Incoming,
+    line: Option<Line>,
+    pool: Arc<Pool>,
+    to: Origin,
+}
+
+impl Flowing {
+    /// The next frame; hyper reports a body cut short as an error.
+    pub async fn frame(&mut self) -> Option<hyper::Result<Frame<Bytes>>> {
+        let connection = &mut self.line.as_mut()?.connection;
+        over(connection, self.incoming.frame()).await
+    }
+}
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        if let Some(mut line) = self.line.take()
+            && self.incoming.is_end_stream()
+            && line.is_idle()
+        {
+            self.pool.keep(&self.to, line);
+        }
+    }
+}
 
 /// Connections to the upstream and the servers it redirects to.
 pub struct Pool {
-    idle: std::sync::Mutex<HashMap<Origin, Vec<(Sender, Instant)>>>,
+    idle: std::sync::Mutex<HashMap<Origin, Vec<(Line, Instant)>>>,
     secure: Secure,
     connect_timeout: Duration,
     io_timeout: Duration,
@@ -68,25 +136,23 @@ impl Pool {
         to: &Origin,
         trust: Trust,
         request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
-        if let Some(sender) = self.checkout(to) {
-            match self.exchange(to, sender, request.clone()).await {
+    ) -> Result<Response<Flowing>, UpstreamError> {
+        if let Some(line) = self.checkout(to) {
+            match self.exchange(to, line, request.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(Failure::Silent) => return Err(UpstreamError::Timeout("header")),
                 Err(Failure::Broke(error)) if error.is_parse() => return Err(broken(&error)),
                 Err(Failure::Broke(_stale)) => {}
             }
         }
-        let sender = self.open(to, trust).await?;
-        self.exchange(to, sender, request)
-            .await
-            .map_err(|failure| match failure {
-                Failure::Silent => UpstreamError::Timeout("header"),
-                Failure::Broke(error) => broken(&error),
-            })
+        let line = self.open(to, trust).await?;
+        self.exchange(to, line, request).await.map_err(|failure| match failure {
+            Failure::Silent => UpstreamError::Timeout("header"),
+            Failure::Broke(error) => broken(&error),
+        })
     }
 
-    async fn open(&self, to: &Origin, trust: Trust) -> Result<Sender, UpstreamError> {
+    async fn open(&self, to: &Origin, trust: Trust) -> Result<Line, UpstreamError> {
         let begun = Instant::now();
         let stream = connect(to, trust, self.connect_timeout).await?;
         if !to.https {
@@ -100,43 +166,42 @@ impl Pool {
     async fn exchange(
         self: &Arc<Self>,
         to: &Origin,
-        mut sender: Sender,
+        mut line: Line,
         request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure> {
-        let response = timeout(self.io_timeout, sender.send_request(request))
+    ) -> Result<Response<Flowing>, Failure> {
+        let sent = line.sender.send_request(request);
+        let response = timeout(self.io_timeout, over(&mut line.connection, sent))
             .await
             .map_err(|_| Failure::Silent)?
             .map_err(Failure::Broke)?;
-        // Ready again once the body is read; an error once it is dropped before its end.
-        let (pool, to) = (Arc::clone(self), to.clone());
-        tokio::spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.keep(to, sender);
-            }
-        });
-        Ok(response)
+        Ok(response.map(|incoming| Flowing {
+            incoming,
+            line: Some(line),
+            pool: Arc::clone(self),
+            to: to.clone(),
+        }))
     }
 
-    fn checkout(&self, to: &Origin) -> Option<Sender> {
+    fn checkout(&self, to: &Origin) -> Option<Line> {
         let mut idle = self.idle();
-        let senders = idle.get_mut(to)?;
-        prune(senders);
-        senders.pop().map(|(sender, _)| sender)
+        let lines = idle.get_mut(to)?;
+        prune(lines);
+        std::iter::from_fn(|| lines.pop()).find_map(|(mut line, _)| line.is_idle().then_some(line))
     }
 
-    fn keep(&self, to: Origin, sender: Sender) {
+    fn keep(&self, to: &Origin, line: Line) {
         let mut idle = self.idle();
-        idle.retain(|_, senders| {
-            prune(senders);
-            !senders.is_empty()
+        idle.retain(|_, lines| {
+            prune(lines);
+            !lines.is_empty()
         });
-        let senders = idle.entry(to).or_default();
-        if senders.len() < MAX_IDLE {
-            senders.push((sender, Instant::now()));
+        let lines = idle.entry(to.clone()).or_default();
+        if lines.len() < MAX_IDLE {
+            lines.push((line, Instant::now()));
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Vec<(Sender, Instant)>>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Vec<(Line, Instant)>>> {
         self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -147,7 +212,7 @@ impl Pool {
     }
 }
 
-async fn speak<S>(stream: S) -> Result<Sender, UpstreamError>
+async fn speak<S>(stream: S) -> Result<Line, UpstreamError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -157,17 +222,12 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
-    // Ends with the connection; its errors reach whoever waits for the answer or its body.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(sender)
+    let connection = Box::pin(connection);
+    Ok(Line { sender, connection })
 }
 
-fn prune(senders: &mut Vec<(Sender, Instant)>) {
-    senders.retain(|(sender, since)| sender.is_ready() && since.elapsed() < IDLE_FOR);
+fn prune(lines: &mut Vec<(Line, Instant)>) {
+    lines.retain(|(_, since)| since.elapsed() < IDLE_FOR);
 }
 
 /// No head came.

@@ -20,12 +20,35 @@ suite! {
 
 async fn changes_are_noticed(ledger: &dyn Ledger) {
     let before = ledger.changes().await.unwrap();
-    assert_eq!(ledger.changes().await.unwrap(), before, "nothing was written");
     let id = granted(ledger, "a", 1).await;
-    let reserved = ledger.changes().await.unwrap();
-    assert_ne!(reserved, before);
     ledger.confirm(id, at(1)).await.unwrap();
-    assert_ne!(ledger.changes().await.unwrap(), reserved);
+    let fence = ledger.lease("s", 15, at(1)).await.unwrap().unwrap();
+    ledger.audit(line("record")).await.unwrap();
+    ledger.end_lease(fence).await.unwrap();
+    let mut last = ledger.changes().await.unwrap();
+    assert_eq!(last, before, "what was known reads as it did");
+    for act in [
+        Act::Replace {
+            digest: digest(2),
+            length: 5,
+        },
+        Act::Delete,
+        Act::Retract { reason: String::new() },
+        Act::Forget,
+    ] {
+        ledger.observe(observation("a", act.clone())).await.unwrap();
+        let now = ledger.changes().await.unwrap();
+        assert_ne!(now, last, "{act:?}");
+        last = now;
+    }
+    // Also when the observation has come and gone between two looks.
+    for action in ["supersede", "delete", "retract", "forget", "drift", "drift-end"] {
+        ledger.audit(line(action)).await.unwrap();
+        let now = ledger.changes().await.unwrap();
+        assert_ne!(now, last, "{action}");
+        last = now;
+    }
+    assert_eq!(ledger.changes().await.unwrap(), last, "nothing was written");
 }
 
 async fn an_upload_is_reserved_then_pending(ledger: &dyn Ledger) {

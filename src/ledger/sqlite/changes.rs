@@ -1,15 +1,16 @@
-//! Whether anybody wrote: SQLite's own counter, which moves with each commit of another connection.
+//! Whether anybody overturned what was recorded. SQLite's own counter moves with each commit of another connection; only
+//! then what was written is looked at.
 
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use tokio::task;
 
-use super::{fault::Fault, schema};
-use crate::ledger::LedgerError;
+use super::{fault::Fault, readers::transaction, row, schema};
+use crate::ledger::{AuditLine, LedgerError};
 
 /// One connection that does nothing else: `PRAGMA data_version` compares with what the same connection saw before.
 #[derive(Clone)]
@@ -23,7 +24,9 @@ pub(super) struct Changes {
 struct Seen {
     conn: Option<Connection>,
     version: i64,
-    /// Moves with `version`, and when the connection had to be made anew.
+    /// The next audit line and the next observation.
+    next: (u64, u64),
+    /// What is answered.
     count: u64,
 }
 
@@ -62,10 +65,28 @@ impl Seen {
             .prepare_cached("PRAGMA data_version")?
             .query_row([], |row| row.get(0))?;
         if fresh || version != self.version {
-            self.version = version;
-            self.count += 1;
+            let (next, turned) = transaction(&conn, |conn| {
+                let next = (row::next(conn, "audit")?, row::next(conn, "observation")?);
+                Ok((next, turned(conn, self.next)?))
+            })?;
+            // Numbers that went back are those of another record.
+            let back = next.0 < self.next.0 || next.1 < self.next.1;
+            self.count += u64::from(fresh || turned || back);
+            (self.version, self.next) = (version, next);
         }
         self.conn = Some(conn);
         Ok(self.count)
     }
+}
+
+/// Whether what was written since may make a recorded path read otherwise. Observations are dropped once they are
+/// published; their audit lines stay.
+fn turned(conn: &Connection, (line, seq): (u64, u64)) -> Result<bool, Fault> {
+    let [a, b, c] = AuditLine::QUIET;
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM audit WHERE number >= ? AND action NOT IN (?, ?, ?))
+             OR EXISTS (SELECT 1 FROM observation WHERE seq >= ? AND act ->> 'act' <> 'record')",
+    )?;
+    let positions = params![line.cast_signed(), a, b, c, seq.cast_signed()];
+    Ok(statement.query_row(positions, |row| row.get(0))?)
 }

@@ -68,7 +68,11 @@ impl Readers {
     }
 }
 
-fn transaction<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+/// What one look sees fits together.
+pub(super) fn transaction<T>(
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     conn.prepare_cached("BEGIN")?.execute([])?;
     let answer = work(conn)?;
     conn.prepare_cached("COMMIT")?.execute([])?;

@@ -92,22 +92,39 @@ struct Fields<'a> {
     lengths: Vec<&'a [u8]>,
 }
 
+/// A request line.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// A token without small letters.
+    pub method: &'a [u8],
+    /// Neither empty nor with blanks or controls in it.
+    pub target: &'a [u8],
+    /// It is HTTP/1.0.
+    pub old: bool,
+}
+
 /// Judges a head of HTTP/1 as it came, empty lines before it included.
 pub fn judge(head: &[u8]) -> Result<Body, Fault> {
+    read(head, |_, _| {}).map(|(_, body)| body)
+}
+
+/// The same, telling each field's name and value on the way.
+pub fn read<'a>(head: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> Result<(Line<'a>, Body), Fault> {
     let mut text = head.strip_suffix(b"\r\n\r\n").ok_or(Fault::Line)?;
     while let Some(after) = text.strip_prefix(b"\r\n") {
         text = after;
     }
     let mut lines = lines(text);
-    let old = request_line(lines.next().unwrap_or_default())?;
+    let line = request_line(lines.next().unwrap_or_default())?;
     let mut fields = Fields::default();
     for line in lines {
-        fields.add(line)?;
+        let (name, value) = fields.add(line)?;
+        each(name, value);
     }
-    fields.host(old)?;
+    fields.host(line.old)?;
     fields.connection(text)?;
     fields.expectation()?;
-    fields.body(old)
+    Ok((line, fields.body(line.old)?))
 }
 
 /// What stands between one CR LF and the next.
@@ -129,8 +146,7 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(name) && stray.is_none()).then_some((name, value))
 }
 
-/// Whether it is HTTP/1.0.
-fn request_line(line: &[u8]) -> Result<bool, Fault> {
+fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     let mut words = line.split(|b| *b == b' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
@@ -143,15 +159,16 @@ fn request_line(line: &[u8]) -> Result<bool, Fault> {
     if method.iter().any(u8::is_ascii_lowercase) {
         return Err(Fault::Method);
     }
-    match version {
-        b"HTTP/1.0" => Ok(true),
-        b"HTTP/1.1" => Ok(false),
-        _ => Err(Fault::Line),
-    }
+    let old = match version {
+        b"HTTP/1.0" => true,
+        b"HTTP/1.1" => false,
+        _ => return Err(Fault::Line),
+    };
+    Ok(Line { method, target, old })
 }
 
 impl<'a> Fields<'a> {
-    fn add(&mut self, line: &'a [u8]) -> Result<(), Fault> {
+    fn add(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(Fault::Fold);
         }
@@ -172,7 +189,7 @@ impl<'a> Fields<'a> {
             Some((_, values)) => values.push(value),
             None => {}
         }
-        Ok(())
+        Ok((name, value))
     }
 
     fn host(&self, old: bool) -> Result<(), Fault> {

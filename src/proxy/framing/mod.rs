@@ -16,7 +16,8 @@ use pingora::{
     proxy::Session,
 };
 
-use self::head::{Body, decimal, judge, trim};
+pub(super) use self::head::{Body, read};
+use self::head::{decimal, judge, trim};
 use super::problem::Problem;
 
 /// Judges a request; h2 frames its own.

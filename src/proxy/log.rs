@@ -1,0 +1,50 @@
+//! The access log, and the count of requests.
+
+use std::{fmt::Display, net::IpAddr, time::Instant};
+
+use super::Gate;
+
+/// A request that is over.
+pub(super) struct Line<'a> {
+    pub client: Option<IpAddr>,
+    pub method: &'a [u8],
+    pub target: &'a [u8],
+    pub agent: &'a [u8],
+    /// 0 when nothing was answered.
+    pub status: u16,
+    /// Of the body that was sent.
+    pub bytes: usize,
+    pub begun: Option<Instant>,
+    pub error: Option<&'a dyn Display>,
+}
+
+impl Gate {
+    /// Counts a request and writes its line, without the query, which may hold secrets.
+    pub(super) fn account(&self, line: &Line<'_>) {
+        let requests = &self.parts().metrics.requests_total;
+        match line.status {
+            200 => requests.with_label_values(&["200"]).inc(),
+            status => requests.with_label_values(&[&status.to_string()]).inc(),
+        }
+        if !self.config().log.access {
+            return;
+        }
+        let (method, status) = (String::from_utf8_lossy(line.method), line.status);
+        let path = line.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let path = String::from_utf8_lossy(path);
+        tracing::info!(
+            target: "tufgate::access",
+            {
+                client.ip = line.client.map(tracing::field::display),
+                http.method = %method,
+                http.path = %path,
+                http.status = status,
+                http.bytes = line.bytes,
+                http.agent = %String::from_utf8_lossy(line.agent),
+                duration.us = line.begun.map_or(0, |at| at.elapsed().as_micros() as u64),
+                error = line.error.map(tracing::field::display),
+            },
+            "{method} {path} {status}",
+        );
+    }
+}
