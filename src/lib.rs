@@ -151,7 +151,6 @@
 
 // Modules stand here in the order of who may import whom: each only those above it. All are private.
 
-mod beside;
 mod clock;
 mod conditions;
 mod digest;
@@ -160,6 +159,7 @@ mod range;
 mod terminal;
 mod tls;
 
+mod beside;
 mod target;
 
 mod policy;

@@ -40,6 +40,9 @@ pub enum Fault {
     /// RFC 9110 section 7.2, RFC 9112 section 3.2.
     #[error("it must have one Host, and that must be a host")]
     Host,
+    /// RFC 9110 section 5.4.
+    #[error("its head is too long")]
+    Large,
     /// RFC 9110 section 8.6.
     #[error("Content-Length is not one number")]
     Length,
@@ -67,6 +70,9 @@ impl From<Fault> for Problem {
         Self::new(status, "request", format!("the request cannot be read: {fault}"))
     }
 }
+
+/// Longest head: about what Pingora reads, which depends on how it comes.
+const MAX_HEAD: usize = 1 << 20;
 
 /// Fields that a request's `Connection` may name: those that are the connection's own. To let it name others would let
 /// a client take away what a server in front of the gate put in.
@@ -110,6 +116,9 @@ pub fn judge(head: &[u8]) -> Result<Body, Fault> {
 
 /// The same, telling each field's name and value on the way.
 pub fn read<'a>(head: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> Result<(Line<'a>, Body), Fault> {
+    if head.len() > MAX_HEAD {
+        return Err(Fault::Large);
+    }
     let mut text = head.strip_suffix(b"\r\n\r\n").ok_or(Fault::Line)?;
     while let Some(after) = text.strip_prefix(b"\r\n") {
         text = after;
@@ -350,6 +359,7 @@ mod tests {
         }
         assert_eq!(put("Content_Length: 5\r\n"), Err(Fault::Twin));
         assert_eq!(put("X: a\r\n b\r\n"), Err(Fault::Fold));
+        assert_eq!(put(&format!("X: {}\r\n", "a".repeat(1 << 20))), Err(Fault::Large));
         assert_eq!(put("X: a\r\n\tContent-Length: 1\r\n"), Err(Fault::Fold));
         for line in [
             "GET  / HTTP/1.1",
