@@ -8,7 +8,10 @@ use std::{
     error::Error,
     future::poll_fn,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -24,7 +27,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    runtime::Handle,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -38,6 +42,8 @@ use super::{
 const MAX_IDLE: usize = 64;
 /// How long an idle connection is thought to be alive; below the usual keep-alive of servers (nginx: 75 s).
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// Between two looks at what is idle.
+const SWEEP: Duration = Duration::from_secs(5);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of an answer.
@@ -112,6 +118,7 @@ impl Drop for Flowing {
 /// Connections to the upstream and the servers it redirects to.
 pub struct Pool {
     idle: std::sync::Mutex<HashMap<Origin, Vec<(Line, Instant)>>>,
+    sweeping: AtomicBool,
     secure: Secure,
     connect_timeout: Duration,
     io_timeout: Duration,
@@ -122,6 +129,7 @@ impl Pool {
     pub fn new(secure: Secure, connect_timeout: Duration, io_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             idle: Default::default(),
+            sweeping: AtomicBool::new(false),
             secure,
             connect_timeout,
             io_timeout,
@@ -189,16 +197,43 @@ impl Pool {
         std::iter::from_fn(|| lines.pop()).find_map(|(mut line, _)| line.is_idle().then_some(line))
     }
 
-    fn keep(&self, to: &Origin, line: Line) {
+    fn keep(self: &Arc<Self>, to: &Origin, line: Line) {
         let mut idle = self.idle();
-        idle.retain(|_, lines| {
-            prune(lines);
-            !lines.is_empty()
-        });
         let lines = idle.entry(to.clone()).or_default();
+        prune(lines);
         if lines.len() < MAX_IDLE {
             lines.push((line, Instant::now()));
         }
+        drop(idle);
+        self.sweep();
+    }
+
+    /// Lets go of what was idle for too long or closed by its server, for as long as anything is idle: nothing else moves
+    /// these connections.
+    fn sweep(self: &Arc<Self>) {
+        // Without a runtime, at the very end, there is nothing to be swept any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        runtime.spawn(async move {
+            loop {
+                sleep(SWEEP).await;
+                let Some(pool) = pool.upgrade() else { return };
+                let mut idle = pool.idle();
+                idle.retain(|_, lines| {
+                    prune(lines);
+                    lines.retain_mut(|(line, _)| line.is_idle());
+                    !lines.is_empty()
+                });
+                if idle.is_empty() {
+                    // Under the lock: whoever keeps one next starts the next sweep.
+                    pool.sweeping.store(false, Ordering::Release);
+                    return;
+                }
+            }
+        });
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Vec<(Line, Instant)>>> {
