@@ -120,7 +120,7 @@ impl Head {
 
 /// Most bytes of a body given to Pingora at a time: its patience with a client that does not read is for one write,
 /// however long that is.
-pub(super) const PIECE: usize = 256 << 10;
+pub(crate) const PIECE: usize = 256 << 10;
 
 /// Writes a whole body, and ends it.
 async fn write_body(session: &mut Session, mut body: Bytes) -> Result<()> {

@@ -26,6 +26,8 @@ use crate::catalog::{
     respond::{preferred, respond},
 };
 
+pub(crate) use super::answer::PIECE;
+
 /// Most bytes of a body that are copied behind their head, to leave in one write.
 const SMALL: usize = 16 << 10;
 
@@ -155,6 +157,9 @@ impl Express for Gate {
     }
 
     fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, broke: Option<&io::Error>) {
+        if !self.config().log.access {
+            return self.count(ready.status.as_u16());
+        }
         let mut agent = &b""[..];
         let line = framing::read(head, |name, value| {
             if name.eq_ignore_ascii_case(b"user-agent") {

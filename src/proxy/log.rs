@@ -19,13 +19,18 @@ pub(super) struct Line<'a> {
 }
 
 impl Gate {
-    /// Counts a request and writes its line, without the query, which may hold secrets.
-    pub(super) fn account(&self, line: &Line<'_>) {
+    /// Counts a request.
+    pub(super) fn count(&self, status: u16) {
         let requests = &self.parts().metrics.requests_total;
-        match line.status {
+        match status {
             200 => requests.with_label_values(&["200"]).inc(),
             status => requests.with_label_values(&[&status.to_string()]).inc(),
         }
+    }
+
+    /// Counts a request and writes its line, without the query, which may hold secrets.
+    pub(super) fn account(&self, line: &Line<'_>) {
+        self.count(line.status);
         if !self.config().log.access {
             return;
         }

@@ -16,16 +16,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::proxy::express::{Express, Ready};
+use crate::proxy::express::{Express, PIECE, Ready};
 
 /// Room for a usual head.
 const ROOM: usize = 4 << 10;
 
 /// Longest silence between two requests; Pingora's own.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// Most bytes of a body that a client is given time for at once.
-const PIECE: usize = 256 << 10;
 
 /// Speaks HTTP/1 until the connection ends.
 pub(super) async fn converse<P>(
@@ -94,5 +91,7 @@ async fn send(express: &dyn Express, stream: &mut Stream, ready: &Ready) -> io::
         let patience = express.patience(piece.len());
         timeout(patience, stream.write_all(piece)).await.map_err(slow)??;
     }
-    timeout(express.patience(0), stream.flush()).await.map_err(slow)?
+    timeout(express.patience(ready.wire.len()), stream.flush())
+        .await
+        .map_err(slow)?
 }

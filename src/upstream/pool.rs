@@ -56,22 +56,19 @@ struct Line {
     connection: Moving,
 }
 
+/// Fused: an end may be met more than once.
 type Moving = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Waits for what comes over a connection.
 async fn over<T>(connection: &mut Moving, wanted: impl Future<Output = T>) -> T {
-    let (mut wanted, mut ended) = (pin!(wanted), false);
+    let mut wanted = pin!(wanted);
     poll_fn(|context| {
-        loop {
-            if let Poll::Ready(came) = wanted.as_mut().poll(context) {
-                return Poll::Ready(came);
-            }
-            if ended || connection.as_mut().poll(context).is_pending() {
-                return wanted.as_mut().poll(context);
-            }
-            // Its errors reach whoever waits for the answer or its body.
-            ended = true;
+        if let Poll::Ready(came) = wanted.as_mut().poll(context) {
+            return Poll::Ready(came);
         }
+        // Its errors reach whoever waits for the answer or its body.
+        let _ = connection.as_mut().poll(context);
+        wanted.as_mut().poll(context)
     })
     .await
 }
@@ -257,7 +254,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
-    let connection = Box::pin(connection);
+    let connection = Box::pin(connection.fuse());
     Ok(Line { sender, connection })
 }
 
