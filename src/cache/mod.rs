@@ -142,6 +142,11 @@ impl Cache {
         self.place(length).is_some()
     }
 
+    /// Whether artifacts of this length are kept in memory rather than in files that are mapped.
+    pub fn in_memory(&self, length: u64) -> bool {
+        self.place(length) == Some(Place::Memory)
+    }
+
     /// Starts keeping a body: its bytes are pushed as they arrive, free of any transfer and content coding. `None` where it
     /// cannot be kept, or other fills in progress take all the room.
     ///

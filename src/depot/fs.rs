@@ -24,7 +24,7 @@ const LOCK: &str = ".lock";
 /// What a file is called until it is whole.
 const TEMPORARY: &str = ".tmp-";
 /// Files of one batch are synced by at most this many threads: a sync waits for the disk, not for a core.
-const SYNC_THREADS: usize = 4;
+const SYNC_THREADS: usize = 16;
 
 /// A folder that holds signed metadata.
 #[derive(Clone, Debug)]
@@ -153,12 +153,13 @@ impl Folder {
             };
             files.iter().map(|file| one(file)).collect()
         };
-        if files.len() < 2 * SYNC_THREADS {
+        let threads = (files.len() / 2).min(SYNC_THREADS);
+        if threads < 2 {
             return write(files);
         }
         let parts = std::thread::scope(|scope| {
-            let threads: Vec<_> = files
-                .chunks(files.len().div_ceil(SYNC_THREADS))
+            let writing: Vec<_> = files
+                .chunks(files.len().div_ceil(threads))
                 .map(|part| scope.spawn(move || write(part)))
                 .collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -166,7 +167,7 @@ impl Folder {
                     .join()
                     .unwrap_or_else(|_| Err(failed("a batch", io::Error::other("a writing thread panicked"))))
             };
-            threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+            writing.into_iter().map(join).collect::<Result<Vec<_>, _>>()
         })?;
         Ok(parts.into_iter().flatten().collect())
     }

@@ -17,6 +17,8 @@ use crate::config::UpstreamConfig;
 pub(super) struct Hit {
     pub held: Arc<Held>,
     pub body: Bytes,
+    /// The body is a mapped file's.
+    pub mapped: bool,
     /// Of a plain 200, but for `Age` and `Tufgate-Status`.
     head: ResponseHeader,
     /// The same as HTTP/1 writes it, but for `Date`.
@@ -26,7 +28,7 @@ pub(super) struct Hit {
 
 impl Hit {
     /// `epoch` as it was before the ledger was asked.
-    pub(super) fn new(held: Arc<Held>, body: Bytes, epoch: u64) -> Result<Self> {
+    pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, epoch: u64) -> Result<Self> {
         let mut head = Head::kept(&held.headers, &held.expected)?.into_inner();
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
         let (mut dateless, mut wire) = (head.clone(), BytesMut::new());
@@ -35,6 +37,7 @@ impl Hit {
         Ok(Self {
             held,
             body,
+            mapped,
             head,
             wire: wire.freeze(),
             epoch,

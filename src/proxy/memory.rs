@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use moka::sync::Cache;
+use moka::{Expiry, sync::Cache};
 
 use super::hot::Hit;
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
 /// Most bytes of header fields remembered.
 const MAX_HEADERS: u64 = 32 << 20;
 
-/// How long what is ready for readers in a hurry lives at most: it holds on to bytes that the cache may have dropped.
-const HOT_FOR: Duration = Duration::from_secs(60);
+/// How long a mapped file is ready for readers in a hurry at most: it holds on to disk that the cache may have given away.
+const MAPPED_FOR: Duration = Duration::from_secs(60);
 
 /// Fields that belong to one answer to one reader.
 const PERSONAL: [HeaderName; 5] = [
@@ -122,6 +122,26 @@ impl Held {
     }
 }
 
+/// How long a target is ready: while its answer is fresh.
+struct Lives;
+
+impl Expiry<Vec<u8>, Arc<Hit>> for Lives {
+    fn expire_after_create(&self, _: &Vec<u8>, hit: &Arc<Hit>, now: Instant) -> Option<Duration> {
+        let fresh = hit.held.fresh.saturating_sub(now.saturating_duration_since(hit.held.came));
+        Some(if hit.mapped { fresh.min(MAPPED_FOR) } else { fresh })
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &Vec<u8>,
+        hit: &Arc<Hit>,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, hit, now)
+    }
+}
+
 /// See the module's first paragraph.
 pub(super) struct Memory {
     held: Cache<TargetPath, Arc<Held>>,
@@ -139,7 +159,7 @@ impl Memory {
                 .build(),
             hits: Cache::builder()
                 .max_capacity(hits.saturating_add(MAX_HEADERS))
-                .time_to_live(HOT_FOR)
+                .expire_after(Lives)
                 .weigher(|target: &Vec<u8>, hit: &Arc<Hit>| weight(target.len() + hit.weight(), &hit.held.headers))
                 .build(),
             drops: AtomicU64::new(0),

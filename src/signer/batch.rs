@@ -1,7 +1,10 @@
 //! From observations to targets: pure decisions, one bin at a time. The signer has the last word on immutability,
 //! quotas and names (DESIGN 3), whatever the proxy let pass.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     digest::Digest,
@@ -20,7 +23,8 @@ pub(super) type Rows = BTreeMap<TargetPath, (Digest, u64)>;
 /// A bin while it is decided on.
 #[derive(Debug, Default)]
 pub(super) struct Bin {
-    rows: Rows,
+    /// Shared with whoever writes the file; changed where it is nobody else's.
+    rows: Arc<Rows>,
     bytes: u64,
 }
 
@@ -31,11 +35,19 @@ impl Bin {
             .map(|target| (target.path, (target.digest, target.length)))
             .collect();
         let bytes = rows.iter().map(|(path, (_, length))| row_size(path, *length)).sum();
-        Self { rows, bytes }
+        Self {
+            rows: Arc::new(rows),
+            bytes,
+        }
     }
 
-    pub(super) fn rows(self) -> Rows {
-        self.rows
+    pub(super) fn rows(&self) -> Arc<Rows> {
+        Arc::clone(&self.rows)
+    }
+
+    /// Targets listed.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 }
 
@@ -220,7 +232,7 @@ impl Judge<'_> {
         }
         let row = (target.digest, target.length);
         bin.bytes += row_size(&target.path, target.length);
-        match bin.rows.insert(target.path.clone(), row) {
+        match Arc::make_mut(&mut bin.rows).insert(target.path.clone(), row) {
             Some(old) => {
                 bin.bytes -= row_size(&target.path, old.1);
                 *dirty |= old != row;
@@ -235,7 +247,10 @@ impl Judge<'_> {
     }
 
     fn unlist(&mut self, bin: &mut Bin, path: &TargetPath) -> (bool, i64) {
-        let Some((_, length)) = bin.rows.remove(path) else {
+        if !bin.rows.contains_key(path) {
+            return (false, 0);
+        }
+        let Some((_, length)) = Arc::make_mut(&mut bin.rows).remove(path) else {
             return (false, 0);
         };
         bin.bytes -= row_size(path, length);
@@ -302,6 +317,18 @@ fn describe(act: &Act, old: Option<&Target>, new: &Target) -> (&'static str, Str
         Act::Delete => ("delete", bytes),
         Act::Retract { reason } => ("retract", format!("{reason}; {bytes}")),
         Act::Forget => ("forget", String::new()),
+    }
+}
+
+#[cfg(test)]
+impl Bin {
+    /// A bin with so many made-up rows.
+    pub(super) fn of_rows(count: usize) -> Self {
+        let row = |number| Some((TargetPath::new(&format!("{number}")).ok()?, (Digest::of(b""), 0)));
+        Self {
+            rows: Arc::new((0..count).filter_map(row).collect()),
+            bytes: 0,
+        }
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::Fence,
-        signer::shape::Shape,
+        signer::{kept::Kept, shape::Shape},
         tuf::{build::Meta, layout::Generation},
     };
 
@@ -123,6 +123,7 @@ mod tests {
             next_due: at(0),
             upto: 0,
             quota: HashMap::new(),
+            kept: Kept::default(),
             baseline: HashMap::from([(role.clone(), (baseline, ceiling))]),
             since: at(1_000),
         };

@@ -6,6 +6,7 @@
 
 mod batch;
 mod collect;
+mod kept;
 mod publish;
 mod recover;
 mod refresh;

@@ -23,16 +23,17 @@ use crate::{
 use super::{
     Signer, SignerError,
     batch::{Bin, Caps, Judge, Rows},
+    kept,
     refresh::Due,
     seal::seal,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::{State, after},
 };
 
-/// Most rows of decided bins kept in memory until they are written; further bins are read twice.
-const KEPT_ROWS: usize = 100_000;
 /// Files written, and made durable, at once.
-const FILES_AT_ONCE: usize = 128;
+const PORTION: usize = 64;
+/// Portions written while the next one is signed.
+const PORTIONS: usize = 2;
 /// Bins read at once.
 const READS: usize = 4;
 
@@ -40,8 +41,8 @@ const READS: usize = 4;
 #[derive(Default)]
 struct Plan {
     batch: Batch,
-    /// Bins to write, with their rows where they were kept.
-    bins: BTreeMap<u32, Option<Rows>>,
+    /// Bins to write, with what they list; beyond [`kept::ROWS`] rows without: those are read again.
+    bins: BTreeMap<u32, Option<Arc<Rows>>>,
     grown: i64,
 }
 
@@ -144,19 +145,28 @@ impl Signer {
             quota: &mut state.quota,
             audited: self.audited,
         };
+        let by_bin: Vec<_> = by_bin
+            .into_iter()
+            .map(|(number, seen)| (number, seen, state.kept.take(number)))
+            .collect();
         let mut read = stream::iter(by_bin)
-            .map(|(bin, seen)| async move { Ok::<_, SignerError>((bin, seen, ledger.bin(bits, bin).await?)) })
+            .map(|(number, seen, kept)| async move {
+                let bin = match kept {
+                    Some(bin) => bin,
+                    None => Bin::new(ledger.bin(bits, number).await?),
+                };
+                Ok::<_, SignerError>((number, seen, bin))
+            })
             .buffered(READS);
-        let mut kept = 0;
+        let mut rows = 0;
         let mut audit = Vec::new();
-        while let Some((number, seen, targets)) = read.try_next().await? {
-            let mut bin = Bin::new(targets);
+        while let Some((number, seen, mut bin)) = read.try_next().await? {
             let decided = judge.decide(&mut bin, &mut current, &seen);
             if decided.dirty {
-                let rows = bin.rows();
-                kept += rows.len();
-                plan.bins.insert(number, (kept <= KEPT_ROWS).then_some(rows));
+                rows += bin.len();
+                plan.bins.insert(number, (rows <= kept::ROWS).then(|| bin.rows()));
             }
+            state.kept.keep(number, bin);
             for refusal in &decided.refused {
                 self.parts
                     .metrics
@@ -210,7 +220,7 @@ impl Signer {
     async fn write_bins(
         &self,
         state: &mut State,
-        bins: BTreeMap<u32, Option<Rows>>,
+        bins: BTreeMap<u32, Option<Arc<Rows>>>,
         fresh: &Fresh,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
@@ -222,7 +232,8 @@ impl Signer {
             let (version, expires) = fresh.get(&role).copied()?;
             Some((bin, role, rows, version, expires))
         });
-        let mut written = stream::iter(jobs)
+        let roles = &mut state.roles;
+        let sealed = stream::iter(jobs)
             .map(|(bin, role, rows, version, expires)| {
                 let key = key.clone();
                 async move {
@@ -239,17 +250,29 @@ impl Signer {
                     Ok::<_, SignerError>((role, version, file.await?))
                 }
             })
-            .buffered(cores * 2);
-        while let Some((role, version, file)) = written.try_next().await? {
-            let meta = match shape {
-                Shape::Bins(_) => Meta::version(version),
-                Shape::Flat => Meta::pinned(version, &file),
-            };
-            files.push((layout::file(&role, version), file));
-            state.roles.insert(role, meta);
-            if files.len() >= FILES_AT_ONCE {
-                self.parts.depot.put_all(std::mem::take(files)).await?;
-            }
+            .buffered(cores * 2)
+            .map_ok(|(role, version, file)| {
+                let name = layout::file(&role, version);
+                let meta = match shape {
+                    Shape::Bins(_) => Meta::version(version),
+                    Shape::Flat => Meta::pinned(version, &file),
+                };
+                roles.insert(role, meta);
+                (name, file)
+            });
+        let mut written = sealed
+            .try_chunks(PORTION)
+            .map_err(|error| error.1)
+            .map_ok(|portion| async {
+                if portion.len() < PORTION {
+                    return Ok(portion);
+                }
+                self.parts.depot.put_all(portion).await?;
+                Ok(Vec::new())
+            })
+            .try_buffer_unordered(PORTIONS);
+        while let Some(left) = written.try_next().await? {
+            files.extend(left);
         }
         Ok(())
     }

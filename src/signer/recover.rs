@@ -23,6 +23,7 @@ use crate::{
 use super::{
     Signer, SignerError,
     batch::limited,
+    kept::Kept,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::State,
     steady::TOLERANCE,
@@ -89,6 +90,7 @@ impl Signer {
             next_due: now,
             upto: publication.map_or(0, |last| last.upto),
             quota: HashMap::new(),
+            kept: Kept::default(),
             baseline: HashMap::new(),
             since: now,
         };

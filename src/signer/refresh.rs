@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::Fence,
-        signer::tests::tuf,
+        signer::{kept::Kept, tests::tuf},
         tuf::{build::Meta, layout::Generation},
     };
 
@@ -122,6 +122,7 @@ mod tests {
             next_due: born,
             upto: 0,
             quota: HashMap::new(),
+            kept: Kept::default(),
             baseline: HashMap::new(),
             since: born,
         }

@@ -13,7 +13,10 @@ use crate::{
     tuf::build::Meta,
 };
 
-use super::shape::{SNAPSHOT, Shape};
+use super::{
+    kept::Kept,
+    shape::{SNAPSHOT, Shape},
+};
 
 /// What the depot lists, and what is known of it.
 pub(super) struct State {
@@ -35,6 +38,8 @@ pub(super) struct State {
     pub(super) upto: Seq,
     /// Live targets by index of the rule, for rules with a limit.
     pub(super) quota: HashMap<usize, u64>,
+    /// What some bins list.
+    pub(super) kept: Kept,
     /// By role, the version that was listed when this was read, and the highest one whose file stood there. What
     /// superseded the one came later than [`Self::since`] and is higher than the other.
     pub(super) baseline: HashMap<String, (u64, u64)>,
