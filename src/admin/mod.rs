@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod host;
+mod spare;
 pub mod status;
 
 use std::{future::Future, sync::Arc};
@@ -49,7 +50,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(admin))
+    axum::serve(spare::Spared::new(listener), router(admin))
         .with_graceful_shutdown(shutdown)
         .await
 }

@@ -127,7 +127,10 @@ struct Lives;
 
 impl Expiry<Vec<u8>, Arc<Hit>> for Lives {
     fn expire_after_create(&self, _: &Vec<u8>, hit: &Arc<Hit>, now: Instant) -> Option<Duration> {
-        let fresh = hit.held.fresh.saturating_sub(now.saturating_duration_since(hit.held.came));
+        let fresh = hit
+            .held
+            .fresh
+            .saturating_sub(now.saturating_duration_since(hit.held.came));
         Some(if hit.mapped { fresh.min(MAPPED_FOR) } else { fresh })
     }
 

@@ -1,6 +1,6 @@
 //! What an operator would notice: pace, freshness, fences, clocks, caps, layouts, collection.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::Layout,
     keys::memory::MemoryKey,
-    ledger::Act,
+    ledger::{Act, State, Target},
     policy::{Kind, Policy, Rule},
     tuf::{build, layout},
 };
@@ -89,6 +89,35 @@ async fn deleted_retracted_and_forgotten_targets_leave_the_metadata() {
     world.observe("c", Act::Forget).await;
     world.settle(&mut signer).await;
     assert_eq!(world.view().await.paths(), ["d"]);
+}
+
+/// Bins are kept between turns; whoever else signed meanwhile, what is listed is what the ledger has.
+#[tokio::test]
+async fn bins_list_what_the_ledger_has_whoever_signs() {
+    let world = World::new().await;
+    let mut signers = [world.signer("a"), world.signer("b")];
+    for round in 0..8 {
+        let signer = &mut signers[usize::from(round % 3 == 1)];
+        for batch in 0..2 {
+            // Sixteen bins: some get new names, some lose one, some rest.
+            for name in 0..12 {
+                world.put(&format!("{round}-{batch}-{name}"), "bytes").await;
+            }
+            let gone = format!("{}-{batch}-{round}", round / 2);
+            world.observe(&gone, Act::Delete).await;
+            world.settle(signer).await;
+            let mut live = BTreeMap::new();
+            let mut each = |target: &Target| {
+                if target.state == State::Live {
+                    live.insert(target.path.to_string(), (target.digest, target.length));
+                }
+            };
+            world.ledger.each_target(&mut each).await.unwrap();
+            assert!(live.len() > (round * 2 + batch) * 11);
+            assert_eq!(world.view().await.targets, live);
+        }
+        signer.leave().await.unwrap();
+    }
 }
 
 #[tokio::test]
