@@ -117,6 +117,7 @@ impl Gate {
     async fn fetch_head(&self, session: &mut Session, recorded: &Recorded<'_>) -> Result<(), Cut> {
         let ask = recorded.ask(Method::HEAD);
         let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
+        self.heed(recorded, answer.status);
         let Some(answer) = self.pass_unless_ok(session, answer).await? else {
             return Ok(());
         };
@@ -146,6 +147,7 @@ impl Gate {
                 return Err(problem.into());
             }
         };
+        self.heed(recorded, answer.status);
         if answer.status != StatusCode::OK {
             leader.each_for_itself();
             self.pass_unless_ok(session, answer).await?;

@@ -119,7 +119,8 @@ impl Gate {
             let Some(bytes) = bytes else {
                 match self.fetch(session, recorded).await? {
                     Fetched::Kept => continue,
-                    Fetched::Answered | Fetched::NotKept => return Ok(()),
+                    Fetched::Answered => return Ok(self.make_fetched_ready(session, recorded)?),
+                    Fetched::NotKept => return Ok(()),
                 }
             };
             return match &held {
@@ -160,10 +161,8 @@ impl Gate {
             self.remember(recorded, &headers);
             return self.answer_kept(session, recorded, &headers, bytes, None).await;
         }
+        self.heed(recorded, answer.status);
         if answer.status != StatusCode::OK {
-            if recorded.forwarded.anonymous() {
-                self.memory().drop(&recorded.path);
-            }
             return match self.pass_unless_ok(session, answer).await? {
                 None => Ok(()),
                 // Not reached: only 200 is given back.
@@ -258,6 +257,26 @@ impl Gate {
                 self.memory().hold(&recorded.path, held, recorded.seen.drops);
             }
             None => self.memory().drop(&recorded.path),
+        }
+    }
+
+    /// What the upstream refuses one anonymous reader, no other is given without a question.
+    pub(super) fn heed(&self, recorded: &Recorded<'_>, status: StatusCode) {
+        if !matches!(status, StatusCode::OK | StatusCode::NOT_MODIFIED) && recorded.forwarded.anonymous() {
+            self.memory().drop(&recorded.path);
+        }
+    }
+
+    /// The next reader finds ready what this one has just fetched, where it was kept.
+    fn make_fetched_ready(&self, session: &Session, recorded: &Recorded<'_>) -> Result<()> {
+        if !recorded.forwarded.anonymous() || recorded.query.is_some() {
+            return Ok(());
+        }
+        let held = self.memory().held(&recorded.path, &recorded.expected);
+        let fresh = held.filter(|held| held.is_fresh(Instant::now()));
+        match fresh.zip(self.parts().cache.peek(&recorded.expected)) {
+            Some((held, bytes)) => self.make_ready(session, recorded, &held, &bytes),
+            None => Ok(()),
         }
     }
 
