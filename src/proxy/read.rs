@@ -14,7 +14,7 @@ use super::{
     kept::Kept,
     passing::Cut,
     problem::Problem,
-    recorded::{Recorded, Seen},
+    recorded::{Proof, Recorded, Seen},
     route::{Read, Tracked},
 };
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
     ledger::{State, Target},
     policy::{Rule, Unsigned},
     target::TargetPath,
-    upstream::Ask,
 };
 
 /// Longest a request is held by `unsigned = "wait"`, in seconds.
@@ -37,10 +36,8 @@ impl Gate {
                 let answered = self.serve_recorded(session, &recorded).await;
                 self.conclude(session, answered).await
             }
-            Ok(Found::Superseded(path, forwarded, expected, bytes)) => {
-                let answered = self
-                    .serve_superseded(session, &path, forwarded, (expected, bytes))
-                    .await;
+            Ok(Found::Superseded(recorded, old)) => {
+                let answered = self.serve_superseded(session, &recorded, old).await;
                 self.conclude(session, answered).await
             }
             Ok(Found::Teaching(at, forwarded)) => {
@@ -57,25 +54,21 @@ impl Gate {
     async fn serve_superseded(
         &self,
         session: &mut Session,
-        path: &TargetPath,
-        forwarded: Forwarded,
+        recorded: &Recorded<'_>,
         (expected, bytes): (Expected, Bytes),
     ) -> Result<(), Cut> {
-        let ask = Ask {
-            method: Method::HEAD,
-            path: path.encoded(),
-            headers: forwarded.credentials(),
-            identity: false,
-        };
-        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
-        if self.pass_unless_ok(session, answer).await?.is_none() {
-            return Ok(());
+        let held = self.memory().held(&recorded.path, &recorded.expected);
+        match self.prove(session, recorded, held.as_deref()).await? {
+            Proof::Given(_) => {}
+            // To read all of it would be the gate's work and not the client's.
+            Proof::Wanting(_) => return Err(superseded().into()),
+            Proof::Answered => return Ok(()),
         }
         let kept = Kept {
             headers: &HeaderMap::new(),
             expected,
             bytes,
-            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            status: recorded.status,
             age: None,
             waited: None,
         };
@@ -110,14 +103,15 @@ impl Gate {
 
     /// Which record a read is for, and whether it may be answered now.
     async fn find<'a>(&self, session: &Session, ctx: &mut GateCtx, read: Read<'a>) -> Result<Found<'a>, Problem> {
-        let seen = Seen {
-            epoch: self.intake().epoch(),
-            drops: self.memory().drops(),
-        };
+        let epoch = self.intake().epoch();
         let headers = session.req_header().headers.clone();
         let forwarded = forwarded(&headers, &self.config().upstream);
         let wait = prefer_wait(&headers);
         for (Tracked { path, rule }, wanted) in read.names {
+            let seen = Seen {
+                epoch,
+                drops: self.memory().drops(&path),
+            };
             let mut standing = match self.intake().look(&path, rule).await {
                 Ok(standing) => standing,
                 // A failing ledger never stops reads of what is kept.
@@ -162,7 +156,21 @@ impl Gate {
                 };
                 return match self.parts().cache.find(&expected).await {
                     Some(bytes) if lasts && target.state == State::Live => {
-                        Ok(Found::Superseded(path, forwarded, expected, bytes))
+                        let recorded = Recorded {
+                            path,
+                            rule,
+                            expected: Expected {
+                                digest: target.digest,
+                                length: target.length,
+                            },
+                            drifted: standing.drift.is_some(),
+                            status: Status::Signed(self.parts().catalog.snapshot_version()),
+                            query: None,
+                            forwarded,
+                            waited: None,
+                            seen,
+                        };
+                        Ok(Found::Superseded(Box::new(recorded), (expected, bytes)))
                     }
                     _ => Err(superseded()),
                 };
@@ -290,8 +298,8 @@ impl Gate {
 enum Found<'a> {
     /// A live record.
     Recorded(Box<Recorded<'a>>),
-    /// What was recorded before, by its hash, and its bytes.
-    Superseded(TargetPath, Forwarded, Expected, Bytes),
+    /// What is recorded now, and what was before, by its hash, with its bytes.
+    Superseded(Box<Recorded<'a>>, (Expected, Bytes)),
     /// No record; this fetch may teach.
     Teaching(Tracked<'a>, Forwarded),
     /// No record, or a hash-prefixed name that stands for nothing: passed.
