@@ -52,8 +52,8 @@ pub(crate) struct Ready {
     /// The connection ends with it.
     pub last: bool,
     status: StatusCode,
-    /// Bytes of the whole body.
-    body: usize,
+    /// Bytes of the head.
+    head: usize,
     begun: Instant,
     /// Held until it is sent.
     _open: TaskTrackerToken,
@@ -67,8 +67,8 @@ pub(crate) trait Express: Send + Sync {
     /// Longest that this many bytes may take a client.
     fn patience(&self, bytes: usize) -> Duration;
 
-    /// Accounts for an answer that went out, or broke off.
-    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, broke: Option<&io::Error>);
+    /// Accounts for an answer of which so many bytes `went` out, all unless something broke it off.
+    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, went: (usize, Option<&io::Error>));
 }
 
 /// The document that was asked for last without any condition, mostly the timestamp: its header lines as HTTP/1 writes them.
@@ -139,7 +139,6 @@ impl<'a> Asked<'a> {
 
 impl Express for Gate {
     fn ready(&self, head: &[u8]) -> Option<Ready> {
-        self.at_work().ok()?;
         let asked = Asked::read(head, |name| self.0.special.has(name))?;
         match self.metadata_file(asked.target) {
             Some(file) => self.metadata_at_hand(&asked, file),
@@ -156,7 +155,7 @@ impl Express for Gate {
         }
     }
 
-    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, broke: Option<&io::Error>) {
+    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, (sent, broke): (usize, Option<&io::Error>)) {
         if !self.config().log.access {
             return self.count(ready.status.as_u16());
         }
@@ -173,7 +172,7 @@ impl Express for Gate {
             target: line.target,
             agent,
             status: ready.status.as_u16(),
-            bytes: ready.body,
+            bytes: sent.saturating_sub(ready.head),
             begun: Some(ready.begun),
             error: broke.map(|error| error as _),
         });
@@ -262,8 +261,8 @@ impl Gate {
             true => &b"Connection: close\r\n\r\n"[..],
             false => b"Connection: keep-alive\r\n\r\n",
         });
-        let (length, mut rest) = (body.len(), body);
-        if length <= SMALL {
+        let (head, mut rest) = (wire.len(), body);
+        if rest.len() <= SMALL {
             wire.put_slice(&std::mem::take(&mut rest));
         }
         Ready {
@@ -271,7 +270,7 @@ impl Gate {
             rest,
             last: asked.last,
             status,
-            body: length,
+            head,
             begun: Instant::now(),
             _open: self.0.host.requests.token(),
         }
