@@ -3,7 +3,7 @@
 #[path = "http2/floods.rs"]
 mod floods;
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -262,6 +262,68 @@ fn an_upload_that_its_client_gives_up_leaves_what_was_there() {
     for path in ["/repo/new", "/repo/told"] {
         assert_eq!(gate.put(path, b"whole").status, 201, "{path}");
         assert_eq!(origin.stored(path).unwrap(), b"whole");
+    }
+}
+
+#[test]
+fn an_upload_that_stalls_ends_with_the_upstreams_patience() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(
+        &Setup::learning(origin.url())
+            .rules(RULES)
+            .gate(KNOWN)
+            .upstream_keys("io_timeout = \"1s\"\n"),
+    );
+    for path in ["/repo/stalled", "/plain/stalled"] {
+        runtime().block_on(async {
+            let mut send = connect(gate.addr).await.ready().await.unwrap();
+            let put = request(gate.addr, "PUT", path, &[]);
+            let (response, mut stream) = send.send_request(put, false).unwrap();
+            stream.send_data(Bytes::from(vec![1; 30_000]), false).unwrap();
+            let got = tokio::time::timeout(Duration::from_secs(30), answer(response)).await;
+            let got = got.expect("nobody ends it");
+            assert_eq!(got.status, 504, "{path}: {got:?}");
+        });
+        assert!(origin.stored(path).is_none(), "{path}");
+        assert_eq!(gate.put(path, b"whole").status, 201, "{path}: it holds nothing");
+    }
+}
+
+#[test]
+fn a_reader_that_stalls_or_dawdles_is_cut() {
+    let nginx = Nginx::start();
+    let keys = format!("{KNOWN}\nmin_rate = 100000\nclient_timeout = \"1h\"\n");
+    let gate = Gate::start(&Setup::learning(nginx.url()).rules(RULES).gate(&keys));
+    let large: Vec<u8> = (0..3_000_000).map(|n| (n / 3 + n / 1009) as u8).collect();
+    gate.publish("/repo/large", &large);
+    // On its way, kept, ready; and a part.
+    for (lines, dawdles) in [
+        (&[][..], false),
+        (&[], true),
+        (&[], false),
+        (&[("range", "bytes=1-")], true),
+    ] {
+        runtime().block_on(async {
+            let mut send = connect(gate.addr).await.ready().await.unwrap();
+            let get = request(gate.addr, "GET", "/repo/large", lines);
+            let (response, _) = send.send_request(get, true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            let end = async {
+                while let Some(chunk) = body.data().await {
+                    let Ok(chunk) = chunk else { return };
+                    if dawdles {
+                        // A little now and then.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        let _ = body.flow_control().release_capacity(chunk.len().min(1000));
+                    }
+                }
+                panic!("it was read whole");
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(30), end).await;
+            ended.expect("nobody cuts it");
+        });
+        let whole = exchange(gate.addr, request(gate.addr, "GET", "/repo/large", lines), None);
+        assert!(whole.body == large[usize::from(!lines.is_empty())..], "{lines:?}");
     }
 }
 

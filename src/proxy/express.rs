@@ -12,7 +12,6 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
@@ -20,13 +19,14 @@ use super::{
     framing::{self, Body},
     headers::{Status, TUFGATE_STATUS},
     log::Line,
+    metadata,
 };
 use crate::catalog::{
     document::Document,
     respond::{preferred, respond},
 };
 
-pub(crate) use super::answer::PIECE;
+pub(crate) use super::pace::PIECE;
 
 /// Most bytes of a body that are copied behind their head, to leave in one write.
 const SMALL: usize = 16 << 10;
@@ -139,7 +139,7 @@ impl<'a> Asked<'a> {
 
 impl Express for Gate {
     fn ready(&self, head: &[u8]) -> Option<Ready> {
-        let asked = Asked::read(head, |name| self.0.special.has(name))?;
+        let asked = Asked::read(head, |name| self.0.reads.special.has(name))?;
         match self.metadata_file(asked.target) {
             Some(file) => self.metadata_at_hand(&asked, file),
             None => self.artifact_at_hand(&asked),
@@ -147,12 +147,7 @@ impl Express for Gate {
     }
 
     fn patience(&self, bytes: usize) -> Duration {
-        let gate = &self.config().gate;
-        let rate = u64::from(gate.min_rate);
-        match (bytes as u64).checked_div(rate) {
-            Some(seconds) => Duration::from_secs(seconds.max(1)),
-            None => gate.client_timeout,
-        }
+        Self::patience(self, bytes)
     }
 
     fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, (sent, broke): (usize, Option<&io::Error>)) {
@@ -199,7 +194,7 @@ impl Gate {
         }
         let document = self.parts().catalog.at_hand(file)?;
         let usual = asked.method == Method::GET && asked.accept_encoding.is_none() && asked.if_none_match.is_none();
-        let last = self.0.last_document.load();
+        let last = self.0.reads.last_document.load();
         if let Some(last) = last
             .as_deref()
             .filter(|last| usual && Arc::ptr_eq(&last.document, &document))
@@ -214,16 +209,12 @@ impl Gate {
             return None;
         }
         let reply = respond(&asked.method, &fields, Some(&document), max_age);
-        let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).ok()?;
-        for (name, value) in &reply.headers {
-            head.append_header(name.clone(), value.clone()).ok()?;
-        }
         let mut lines = BytesMut::new();
-        head.header_to_h1_wire(&mut lines);
+        metadata::head(&reply).ok()?.header_to_h1_wire(&mut lines);
         let mut wire = begin(reply.status, reply.body.len());
         wire.put_slice(&lines);
         if usual {
-            self.0.last_document.store(Some(Arc::new(LastDocument {
+            self.0.reads.last_document.store(Some(Arc::new(LastDocument {
                 document,
                 lines: lines.freeze(),
                 body: reply.body.clone(),

@@ -18,7 +18,7 @@ use super::{
     Gate,
     answer::{Frame, Head},
     memory::Held,
-    passing::{Cut, send},
+    passing::Cut,
     problem::Problem,
     recorded::Recorded,
 };
@@ -77,7 +77,7 @@ impl Gate {
         if recorded.forwarded.own() && recorded.query.is_none() {
             for _ in 0..JOINS {
                 let key = Key::Anybody(recorded.path.clone(), recorded.expected);
-                let mut reader = match self.0.fetches.join(key) {
+                let mut reader = match self.0.reads.fetches.join(key) {
                     Joined::Follow(reader) => reader,
                     // Another may have ended since the look into the cache.
                     Joined::Lead(leader, _) if self.parts().cache.ready(&recorded.expected).is_some() => {
@@ -101,7 +101,7 @@ impl Gate {
         }
         static ALONE: AtomicU64 = AtomicU64::new(0);
         let key = Key::Alone(ALONE.fetch_add(1, Ordering::Relaxed));
-        let Joined::Lead(leader, mut reader) = self.0.fetches.join(key) else {
+        let Joined::Lead(leader, mut reader) = self.0.reads.fetches.join(key) else {
             return Err(problem_of(Broken::Lost).into());
         };
         if self.lead(session, recorded, leader).await?.is_none() {
@@ -194,7 +194,7 @@ impl Gate {
         recorded.mark(&mut head)?;
         if recorded.expected.length <= self.config().gate.verify_first {
             let bytes = unless_gone(session, whole(&mut reader)).await?.map_err(problem_of)?;
-            head.write_with(session, bytes).await?;
+            head.write_with(self, session, bytes).await?;
             return Ok(Fetched::Answered);
         }
         // Always framed by the recorded length, one chunk withheld until length and digest agree.
@@ -202,7 +202,7 @@ impl Gate {
             .await?;
         loop {
             match unless_gone(session, reader.next()).await? {
-                Ok(Some(chunk)) => send(session, chunk).await?,
+                Ok(Some(chunk)) => self.send(session, chunk, false).await?,
                 Ok(None) => {
                     session.write_response_body(None, true).await?;
                     return Ok(Fetched::Answered);

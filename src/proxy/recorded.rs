@@ -160,16 +160,12 @@ impl Gate {
             self.remember(recorded, &headers);
             return self.answer_kept(session, recorded, &headers, bytes, None).await;
         }
-        if answer.status != StatusCode::OK {
-            if recorded.forwarded.anonymous() {
-                self.memory().drop(&recorded.path);
-            }
-            return match self.pass_unless_ok(session, answer).await? {
-                None => Ok(()),
-                // Not reached: only 200 is given back.
-                Some(_) => Err(Problem::unverifiable("it is no answer").into()),
-            };
+        if answer.status != StatusCode::OK && recorded.forwarded.anonymous() {
+            self.memory().drop(&recorded.path);
         }
+        let Some(answer) = self.pass_unless_ok(session, answer).await? else {
+            return Ok(());
+        };
         self.serve_granted(session, recorded, (held, bytes), answer, head_only)
             .await
     }
@@ -247,7 +243,7 @@ impl Gate {
             age,
             waited: recorded.waited,
         };
-        Ok(kept.answer(session).await?)
+        Ok(kept.answer(self, session).await?)
     }
 
     /// Keeps what the upstream said of the recorded bytes, as far as it allows.
