@@ -1,8 +1,8 @@
 //! How long a slow client may hold on to what it holds.
 //!
 //! `[gate] min_rate` is the least that must come or go, in bytes a second; where it is 0, `client_timeout` bounds each
-//! silence. What Pingora itself streams to a client of HTTP/2 has `client_timeout` for each of its pieces: it asks nobody
-//! between two of them, and knows no rate there.
+//! silence. By HTTP/2 a piece may wait for others on its connection, so it has `client_timeout` at least; what Pingora itself
+//! streams there has just that, since it knows no rate and asks nobody between two writes.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ impl Gate {
         }
         while !body.is_empty() {
             let piece = body.split_to(body.len().min(PIECE));
-            // For HTTP/2, where Pingora has no rate.
-            let patience = self.patience(piece.len());
+            // For HTTP/2; by HTTP/1 the rate that `limit` sets goes before.
+            let patience = self.patience(piece.len()).max(self.config().gate.client_timeout);
             session.as_downstream_mut().set_write_timeout(Some(patience));
             session.write_response_body(Some(piece), end && body.is_empty()).await?;
         }
