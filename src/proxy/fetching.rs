@@ -18,7 +18,7 @@ use super::{
     Gate,
     answer::{Frame, Head},
     memory::{Held, without_personal},
-    passing::{Cut, send},
+    passing::Cut,
     problem::Problem,
     recorded::Recorded,
 };
@@ -77,7 +77,7 @@ impl Gate {
         if recorded.forwarded.own() && recorded.query.is_none() {
             for _ in 0..JOINS {
                 let key = Key::Anybody(recorded.path.clone(), recorded.expected);
-                let mut reader = match self.0.fetches.join(key) {
+                let mut reader = match self.0.reads.fetches.join(key) {
                     Joined::Follow(reader) => reader,
                     // Another may have ended since the look into the cache.
                     Joined::Lead(leader, _) if self.parts().cache.ready(&recorded.expected).is_some() => {
@@ -184,7 +184,7 @@ impl Gate {
     fn alone(&self) -> Result<(Leader<Key, Fields, Problem>, Reader), Problem> {
         static ALONE: AtomicU64 = AtomicU64::new(0);
         let key = Key::Alone(ALONE.fetch_add(1, Ordering::Relaxed));
-        match self.0.fetches.join(key) {
+        match self.0.reads.fetches.join(key) {
             Joined::Lead(leader, reader) => Ok((leader, reader)),
             Joined::Follow(_) => Err(problem_of(Broken::Lost)),
         }
@@ -194,7 +194,7 @@ impl Gate {
     /// it remembered once it is proven.
     pub(super) fn follow_unheard(&self, recorded: &Recorded<'_>, answer: Answer) {
         let key = Key::Anybody(recorded.path.clone(), recorded.expected);
-        if let Joined::Lead(leader, mut reader) = self.0.fetches.join(key) {
+        if let Joined::Lead(leader, mut reader) = self.0.reads.fetches.join(key) {
             self.pump(recorded, leader, answer, false);
             tokio::spawn(async move { while let Ok(Some(_)) = reader.next().await {} });
         }
@@ -247,7 +247,7 @@ impl Gate {
         recorded.mark(&mut head)?;
         if recorded.expected.length <= self.config().gate.verify_first {
             let bytes = unless_gone(session, whole(&mut reader)).await?.map_err(problem_of)?;
-            head.write_with(session, bytes).await?;
+            head.write_with(self, session, bytes).await?;
             return Ok(Fetched::Answered);
         }
         // Always framed by the recorded length, one chunk withheld until length and digest agree.
@@ -255,7 +255,7 @@ impl Gate {
             .await?;
         loop {
             match unless_gone(session, reader.next()).await? {
-                Ok(Some(chunk)) => send(session, chunk).await?,
+                Ok(Some(chunk)) => self.send(session, chunk, false).await?,
                 Ok(None) => {
                     session.write_response_body(None, true).await?;
                     return Ok(Fetched::Answered);

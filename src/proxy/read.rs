@@ -4,29 +4,58 @@
 //! Everything is read through `upstream/`, small and large, recorded or not: one loop, in which a redirect can be
 //! followed, a commit awaited and a frame forced, none of which Pingora's response filters allow.
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Error, ErrorType, Result, proxy::Session};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Gate, GateCtx, Outcome,
+    Gate, GateCtx, GateParts, Outcome,
+    express::LastDocument,
+    fetching::Fetches,
     headers::{Forwarded, Status, forwarded, prefer_wait},
+    hot::Special,
     kept::Kept,
+    memory::Memory,
     passing::Cut,
     problem::Problem,
     recorded::{Proof, Recorded, Seen},
     route::{Read, Tracked},
 };
 use crate::{
-    digest::Expected,
+    digest::{Digest, Expected},
     intake::Standing,
-    ledger::{State, Target},
+    ledger::{LedgerError, State, Target},
     policy::{Rule, Unsigned},
     target::TargetPath,
 };
 
 /// Longest a request is held by `unsigned = "wait"`, in seconds.
 const UNSIGNED_WAIT: u32 = 30;
+
+/// What reads share.
+pub(super) struct Reads {
+    /// Places among the requests that may wait at once.
+    waiters: Semaphore,
+    pub memory: Memory,
+    pub special: Special,
+    pub fetches: Fetches,
+    pub last_document: ArcSwapOption<LastDocument>,
+}
+
+impl Reads {
+    pub(super) fn new(parts: &GateParts) -> Self {
+        let config = &parts.config;
+        Self {
+            waiters: Semaphore::new(config.gate.max_waiters),
+            memory: Memory::new(config.cache.memory / 2),
+            special: Special::new(&config.upstream),
+            fetches: Fetches::new(parts.cache.clone()),
+            last_document: ArcSwapOption::empty(),
+        }
+    }
+}
 
 impl Gate {
     /// Answers a read, or lets it through when the path is not recorded and a fetch teaches nothing.
@@ -72,7 +101,7 @@ impl Gate {
             age: None,
             waited: None,
         };
-        Ok(kept.answer(session).await?)
+        Ok(kept.answer(self, session).await?)
     }
 
     /// What an operator withdrew is not kept either, in no version.
@@ -106,109 +135,127 @@ impl Gate {
         let epoch = self.intake().epoch();
         let headers = session.req_header().headers.clone();
         let forwarded = forwarded(&headers, &self.config().upstream);
-        let wait = prefer_wait(&headers);
-        for (Tracked { path, rule }, wanted) in read.names {
+        let (wait, query) = (prefer_wait(&headers), read.query);
+        for (at, wanted) in read.names {
             let seen = Seen {
                 epoch,
-                drops: self.memory().drops(&path),
+                drops: self.memory().drops(&at.path),
             };
-            let mut standing = match self.intake().look(&path, rule).await {
-                Ok(standing) => standing,
-                // A failing ledger never stops reads of what is kept.
-                Err(error) => match self.memory().last(&path) {
-                    Some(held) if wanted.is_none_or(|digest| digest == held.expected.digest) => {
-                        tracing::error!(%error, target.path = %path, "`{path}` is served as it was last known");
-                        return Ok(Found::Recorded(Box::new(Recorded {
-                            path,
-                            rule,
-                            expected: held.expected,
-                            drifted: false,
-                            status: Status::Pending,
-                            query: read.query,
-                            forwarded,
-                            waited: None,
-                            seen,
-                        })));
-                    }
-                    _ => return Err(error.into()),
-                },
+            let (known, old) = match self.stands(&at, wanted, query.as_deref(), wait).await? {
+                Stands::Known(known) => (known, None),
+                Stands::Superseded(known, old) => (known, Some(old)),
+                Stands::Nothing if wanted.is_some() => continue,
+                Stands::Nothing => return Ok(self.not_recorded(session, ctx, at, forwarded, query)),
             };
-            if standing.target.is_none() && wanted.is_none() && wait.is_some() && read.query.is_none() {
-                self.teach_first(&path, rule).await;
-                standing = self.intake().look(&path, rule).await?;
-            }
-            let Some(target) = standing.target.clone() else {
-                if wanted.is_some() {
-                    continue;
-                }
-                return Ok(self.not_recorded(session, ctx, Tracked { path, rule }, forwarded, read.query));
-            };
-            if let Some(digest) = wanted
-                && digest != target.digest
-            {
-                let Some(old) = target.superseded.iter().find(|old| old.digest == digest) else {
-                    continue;
-                };
-                let lasts = old.at + self.config().signer.retain > self.intake().now();
-                let expected = Expected {
-                    digest,
-                    length: old.length,
-                };
-                return match self.parts().cache.find(&expected).await {
-                    Some(bytes) if lasts && target.state == State::Live => {
-                        let recorded = Recorded {
-                            path,
-                            rule,
-                            expected: Expected {
-                                digest: target.digest,
-                                length: target.length,
-                            },
-                            drifted: standing.drift.is_some(),
-                            status: Status::Signed(self.parts().catalog.snapshot_version()),
-                            query: None,
-                            forwarded,
-                            waited: None,
-                            seen,
-                        };
-                        Ok(Found::Superseded(Box::new(recorded), (expected, bytes)))
-                    }
-                    _ => Err(superseded()),
-                };
-            }
-            match target.state {
-                State::Retracted => {
-                    self.forget(&path, &target);
-                    return Err(Problem::retracted());
-                }
-                State::Deleted => return Err(deleted()),
-                State::Live => {}
-            }
-            if let Some(query) = &read.query
-                && !rule.allows_query(query)
-            {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "query",
-                    "this path is recorded; its rule allows no such query",
-                ));
-            }
-            let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
-            return Ok(Found::Recorded(Box::new(Recorded {
-                path,
-                rule,
-                expected: Expected {
-                    digest: target.digest,
-                    length: target.length,
-                },
-                drifted: standing.drift.is_some(),
+            let Known {
+                expected,
+                drifted,
                 status,
-                query: read.query,
+                waited,
+            } = known;
+            let recorded = Box::new(Recorded {
+                path: at.path,
+                rule: at.rule,
+                expected,
+                drifted,
+                status,
+                query,
                 forwarded,
                 waited,
                 seen,
-            })));
+            });
+            return Ok(match old {
+                None => Found::Recorded(recorded),
+                Some(old) => Found::Superseded(recorded, old),
+            });
         }
         Ok(Found::Nothing)
+    }
+
+    /// What stands at a path, or stood there where other bytes are `wanted` than those that are now.
+    async fn stands(
+        &self,
+        Tracked { path, rule }: &Tracked<'_>,
+        wanted: Option<Digest>,
+        query: Option<&str>,
+        wait: Option<u32>,
+    ) -> Result<Stands, Problem> {
+        let mut standing = match self.intake().look(path, rule).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                judge_query(rule, query)?;
+                return self.last_known(path, wanted, error).map(Stands::Known);
+            }
+        };
+        if standing.target.is_none() && wanted.is_none() && wait.is_some() && query.is_none() {
+            self.teach_first(path, rule).await;
+            standing = self.intake().look(path, rule).await?;
+        }
+        let Some(target) = standing.target.clone() else {
+            return Ok(Stands::Nothing);
+        };
+        if let Some(digest) = wanted
+            && digest != target.digest
+        {
+            let Some(old) = target.superseded.iter().find(|old| old.digest == digest) else {
+                return Ok(Stands::Nothing);
+            };
+            let lasts = old.at + self.config().signer.retain > self.intake().now();
+            let expected = Expected {
+                digest,
+                length: old.length,
+            };
+            return match self.parts().cache.find(&expected).await {
+                Some(bytes) if lasts && target.state == State::Live => {
+                    judge_query(rule, query)?;
+                    let known = Known {
+                        expected: Expected {
+                            digest: target.digest,
+                            length: target.length,
+                        },
+                        drifted: standing.drift.is_some(),
+                        status: Status::Signed(self.parts().catalog.snapshot_version()),
+                        waited: None,
+                    };
+                    Ok(Stands::Superseded(known, (expected, bytes)))
+                }
+                _ => Err(superseded()),
+            };
+        }
+        match target.state {
+            State::Retracted => {
+                self.forget(path, &target);
+                return Err(Problem::retracted());
+            }
+            State::Deleted => return Err(deleted()),
+            State::Live => {}
+        }
+        judge_query(rule, query)?;
+        let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
+        Ok(Stands::Known(Known {
+            expected: Expected {
+                digest: target.digest,
+                length: target.length,
+            },
+            drifted: standing.drift.is_some(),
+            status,
+            waited,
+        }))
+    }
+
+    /// A failing ledger never stops reads of what is kept: what was last answered at a path is answered again, to whom
+    /// the upstream lets have it. Nobody can say now whether it is signed.
+    fn last_known(&self, path: &TargetPath, wanted: Option<Digest>, error: LedgerError) -> Result<Known, Problem> {
+        let held = self.memory().last(path);
+        let held = held.filter(|held| wanted.is_none_or(|digest| digest == held.expected.digest));
+        let Some(held) = held else { return Err(error.into()) };
+        tracing::error!(%error, target.path = %path, "`{path}` is served as it was last known");
+        Ok(Known {
+            expected: held.expected,
+            drifted: false,
+            status: Status::Pending,
+            waited: None,
+        })
     }
 
     /// `Prefer: wait` on an unrecorded path: a neutral read first.
@@ -287,8 +334,8 @@ impl Gate {
     }
 
     /// A place among the requests that may wait at once.
-    pub(super) fn hold(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-        self.0.waiters.try_acquire().map_err(|_| {
+    pub(super) fn hold(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.0.reads.waiters.try_acquire().map_err(|_| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests are waiting").retry(5)
         })
     }
@@ -298,12 +345,40 @@ impl Gate {
 enum Found<'a> {
     /// A live record.
     Recorded(Box<Recorded<'a>>),
-    /// What is recorded now, and what was before, by its hash, with its bytes.
+    /// What was recorded before, by its hash, and its bytes.
     Superseded(Box<Recorded<'a>>, (Expected, Bytes)),
     /// No record; this fetch may teach.
     Teaching(Tracked<'a>, Forwarded),
     /// No record, or a hash-prefixed name that stands for nothing: passed.
     Nothing,
+}
+
+/// What is recorded at a path.
+enum Stands {
+    Known(Known),
+    /// The bytes that are wanted were recorded here before.
+    Superseded(Known, (Expected, Bytes)),
+    /// Nothing, or never what is wanted.
+    Nothing,
+}
+
+/// A live record that may be answered from now.
+struct Known {
+    expected: Expected,
+    drifted: bool,
+    status: Status,
+    waited: Option<u32>,
+}
+
+fn judge_query(rule: &Rule, query: Option<&str>) -> Result<(), Problem> {
+    match query.is_none_or(|query| rule.allows_query(query)) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "query",
+            "this path is recorded; its rule allows no such query",
+        )),
+    }
 }
 
 fn superseded() -> Problem {

@@ -285,7 +285,7 @@ impl Gate {
             age,
             waited: recorded.waited,
         };
-        Ok(kept.answer(session).await?)
+        Ok(kept.answer(self, session).await?)
     }
 
     /// Keeps what the upstream said of the recorded bytes, as far as it allows.
