@@ -1,7 +1,10 @@
-//! Clients of HTTP/2: reads, uploads, aborts, trailers, what is withheld; and those that mean harm (`http2/floods.rs`).
+//! Clients of HTTP/2: reads, uploads, aborts, trailers, what is withheld; heads that could mean two things
+//! (`http2/heads.rs`); and those that mean harm (`http2/floods.rs`).
 
 #[path = "http2/floods.rs"]
 mod floods;
+#[path = "http2/heads.rs"]
+mod heads;
 
 use std::{fs, io::Write as _};
 

@@ -23,13 +23,17 @@ pub(super) fn scheme(session: &Session) -> &'static str {
     if secured { "https" } else { "http" }
 }
 
-/// HTTP/2 names the server in `:authority` and mostly nowhere else (RFC 9113 section 8.3.1); the gate reads `Host`.
-/// Where both stand, Pingora has seen to it that they are the same.
-pub(super) fn name_host(session: &mut Session) -> Result<()> {
+/// Says what HTTP/2 says otherwise as HTTP/1 does, by which the gate and the upstream read it. The server is named in
+/// `:authority` and mostly nowhere else (RFC 9113 section 8.3.1): where `Host` stands too, Pingora has seen to it that they
+/// are the same.
+pub(super) fn as_http_1(session: &mut Session) -> Result<()> {
     let request = session.req_header_mut();
+    if request.version != Version::HTTP_2 {
+        return Ok(());
+    }
     let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
     match authority {
-        Some(authority) if request.version == Version::HTTP_2 && !request.headers.contains_key(header::HOST) => {
+        Some(authority) if !request.headers.contains_key(header::HOST) => {
             request.insert_header(header::HOST, authority)
         }
         _ => Ok(()),

@@ -127,13 +127,26 @@ pub fn read<'a>(head: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> Res
     let line = request_line(lines.next().unwrap_or_default())?;
     let mut fields = Fields::default();
     for line in lines {
-        let (name, value) = fields.add(line)?;
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(Fault::Fold);
+        }
+        let (name, value) = field(line).ok_or(Fault::Line)?;
+        fields.add(name, value)?;
         each(name, value);
     }
-    fields.host(line.old)?;
     fields.connection(text)?;
-    fields.expectation()?;
-    Ok((line, fields.body(line.old)?))
+    Ok((line, fields.judge(line.old)?))
+}
+
+/// Judges a request of HTTP/2, whose end its frames tell, by the same rules: what an upstream of HTTP/1 gets is to mean
+/// one thing there.
+pub fn judge_framed<'a>(method: &'a [u8], named: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), Fault> {
+    is_method(method)?;
+    let mut fields = Fields::default();
+    for (name, value) in named {
+        fields.add(name, trim(value))?;
+    }
+    fields.judge(false).map(|_| ())
 }
 
 /// What stands between one CR LF and the next.
@@ -165,9 +178,7 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     if !is_token(method) || target.is_empty() || stray {
         return Err(Fault::Line);
     }
-    if method.iter().any(u8::is_ascii_lowercase) {
-        return Err(Fault::Method);
-    }
+    is_method(method)?;
     let old = match version {
         b"HTTP/1.0" => true,
         b"HTTP/1.1" => false,
@@ -176,12 +187,15 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     Ok(Line { method, target, old })
 }
 
+fn is_method(token: &[u8]) -> Result<(), Fault> {
+    match token.iter().any(u8::is_ascii_lowercase) {
+        true => Err(Fault::Method),
+        false => Ok(()),
+    }
+}
+
 impl<'a> Fields<'a> {
-    fn add(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return Err(Fault::Fold);
-        }
-        let (name, value) = field(line).ok_or(Fault::Line)?;
+    fn add(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Fault> {
         let known = [
             (&b"connection"[..], &mut self.connection),
             (b"content-length", &mut self.lengths),
@@ -198,7 +212,13 @@ impl<'a> Fields<'a> {
             Some((_, values)) => values.push(value),
             None => {}
         }
-        Ok((name, value))
+        Ok(())
+    }
+
+    fn judge(&self, old: bool) -> Result<Body, Fault> {
+        self.host(old)?;
+        self.expectation()?;
+        self.body(old)
     }
 
     fn host(&self, old: bool) -> Result<(), Fault> {
@@ -419,6 +439,34 @@ mod tests {
         }
         assert_eq!(put("Expect: 100-Continue\r\n"), Ok(Body::None));
         assert_eq!(put("Expect: y 100-continue\r\n"), Err(Fault::Expectation));
+    }
+
+    #[test]
+    fn requests_of_http_2_are_judged_by_the_same_rules() {
+        let judged = |method: &str, fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            judge_framed(method.as_bytes(), fields)
+        };
+        let host = ("host", "h:80");
+        assert_eq!(
+            judged("PUT", &[host, ("content-length", "3"), ("te", "trailers")]),
+            Ok(())
+        );
+        for method in ["put", "Put", "get", "dELETE", "move"] {
+            assert_eq!(judged(method, &[host]), Err(Fault::Method), "{method}");
+        }
+        for (fields, fault) in [
+            (&[host, ("content_length", "1")][..], Fault::Twin),
+            (&[host, ("transfer_encoding", "chunked")], Fault::Twin),
+            (&[host, ("expect", "200-ok")], Fault::Expectation),
+            (&[host, ("content-length", "3"), ("content-length", "3")], Fault::Length),
+            (&[("host", "a b/../evil")], Fault::Host),
+            (&[("host", "u@evil")], Fault::Host),
+            (&[host, host], Fault::Host),
+            (&[], Fault::Host),
+        ] {
+            assert_eq!(judged("POST", fields), Err(fault), "{fields:?}");
+        }
     }
 
     proptest! {
