@@ -1,0 +1,66 @@
+//! Heads that do not come whole, or hold what others must not see; answers that are heads alone.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::Shutdown,
+    time::Duration,
+};
+
+use crate::{
+    hostile_origin,
+    support::{
+        gate::{Gate, Setup},
+        http,
+        origin::{Behaviour, Framing},
+    },
+};
+
+const PASSED: &str = "[[rule]]\npath = \"m/**\"\nkind = \"mutable\"\n[[rule]]\npath = \"**\"\nkind = \"immutable\"\n";
+
+#[test]
+fn a_value_holds_no_control_character_whoever_answers() {
+    let (_runtime, origin) = hostile_origin();
+    origin.put_file("/m/a", "a");
+    let gate = Gate::start(&Setup::learning(origin.url()).rules(PASSED));
+    let status = |path: &str, name: &str, value: &[u8]| {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{name}: ");
+        http::raw(gate.addr, &[head.as_bytes(), value, b"\r\n\r\n"].concat()).status
+    };
+    for path in ["/metadata/timestamp.json", "/metadata/timestamp.json", "/m/a"] {
+        for name in ["User-Agent", "X-Any"] {
+            for value in [&b"a\x1b[31m"[..], b"\x07a", b"a\x01b", b"a\x7f"] {
+                assert_eq!(status(path, name, value), 400, "{path} {name} {value:?}");
+            }
+            for value in [&b"a\tb c"[..], b"a\xff", "a\u{9b}\u{202e}".as_bytes()] {
+                assert_eq!(status(path, name, value), 200, "{path} {name} {value:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_client_writes_what_it_wants_into_the_log() {
+    let (_runtime, origin) = hostile_origin();
+    for json in [false, true] {
+        let setup = Setup::learning(origin.url())
+            .rules(PASSED)
+            .extra(&format!("json = {json}\n"));
+        let gate = Gate::start(&setup);
+        let agent = "forged\" http.status=999 \u{9b}31m\u{202e}";
+        for path in [
+            "/metadata/timestamp.json",
+            "/metadata/timestamp.json",
+            "/m/\u{9b}\u{202e}",
+        ] {
+            http::request(gate.addr, "GET", path, &[("User-Agent", agent)], b"");
+        }
+        let log = gate.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("forged")).collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        for line in lines {
+            assert!(!line.contains(['\u{9b}', '\u{202e}']), "{line}");
+            // The quote is one that the line's own quotes take for text.
+            assert!(line.contains("forged\\\" http.status=999"), "{line}");
+        }
+    }
+}
