@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use pingora::{Error, Result, proxy::Session};
 
 use super::{
@@ -36,17 +36,17 @@ impl Gate {
         if status != Status::Untracked || answer.status.is_success() {
             head.set(TUFGATE_STATUS, status.to_string())?;
         }
-        let bodyless = answer.status == StatusCode::NOT_MODIFIED
-            || answer.status == StatusCode::NO_CONTENT
-            || session.req_header().method == Method::HEAD;
+        let bare = session.req_header().method == Method::HEAD;
+        let lengthless = matches!(answer.status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        // Without a body a length is what a GET would have been told, or is not told (RFC 9110 section 8.6).
         let frame = match answer.framing {
-            Framing::Length(length) => Frame::Length(length),
+            _ if lengthless => return Ok(head.write_bare(session).await?),
+            Framing::Chunked | Framing::Close if bare => return Ok(head.write_bare(session).await?),
             Framing::Chunked | Framing::Close => Frame::Unknown,
+            Framing::Length(length) => Frame::Length(length),
         };
-        if bodyless || frame == Frame::Length(0) {
-            return Ok(head
-                .write(session, Frame::Length(length_of(&answer.headers, frame)), true)
-                .await?);
+        if bare || frame == Frame::Length(0) {
+            return Ok(head.write(session, frame, true).await?);
         }
         head.write(session, frame, false).await?;
         let mut stream = answer.body;
@@ -86,17 +86,4 @@ pub(super) async fn send(session: &mut Session, chunk: Bytes) -> Result<(), Cut>
         session.write_response_body(Some(chunk), false).await?;
     }
     Ok(())
-}
-
-/// The length a bodyless answer announces.
-fn length_of(headers: &HeaderMap, frame: Frame) -> u64 {
-    match frame {
-        Frame::Length(length) => length,
-        Frame::Unknown => {
-            let announced = headers
-                .get(header::CONTENT_LENGTH)
-                .and_then(|value| value.to_str().ok());
-            announced.and_then(|text| text.parse().ok()).unwrap_or_default()
-        }
-    }
 }

@@ -64,3 +64,51 @@ fn no_client_writes_what_it_wants_into_the_log() {
         }
     }
 }
+
+#[test]
+fn what_has_no_body_has_no_length_that_nobody_told() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(&Setup::learning(origin.url()).rules(PASSED).uncached());
+    gate.publish("/a", b"bytes");
+    for (method, lines, status, length) in [
+        ("GET", "304 Not Modified\r\nETag: \"e\"\r\n", 304, None),
+        ("HEAD", "304 Not Modified\r\nETag: \"e\"\r\n", 304, None),
+        ("HEAD", "403 Forbidden\r\nTransfer-Encoding: chunked\r\n", 403, None),
+        ("HEAD", "403 Forbidden\r\n", 403, None),
+        ("HEAD", "403 Forbidden\r\nContent-Length: 7\r\n", 403, Some("7")),
+        ("GET", "403 Forbidden\r\nContent-Length: 0\r\n", 403, Some("0")),
+    ] {
+        origin.script("/a", Behaviour::Raw(format!("HTTP/1.1 {lines}\r\n").into_bytes()));
+        let got = http::request(gate.addr, method, "/a", &[("If-None-Match", "\"e\"")], b"");
+        assert_eq!(got.status, status, "{method} {lines}");
+        assert_eq!(got.header("content-length"), length, "{method} {lines}");
+        assert_eq!(got.header("transfer-encoding"), None, "{method} {lines}");
+    }
+}
+
+#[test]
+fn who_stops_sending_gets_no_error_for_it() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(&Setup::learning(origin.url()).rules(PASSED).uncached());
+    gate.publish("/a", b"bytes");
+    origin.script("/a", Behaviour::Stall(Framing::Length, 0));
+    let half = |sent: &str| {
+        let mut stream = http::connect(gate.addr);
+        stream.write_all(sent.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    // Whether it has left or only has no more to say, nobody can tell.
+    assert_eq!(half("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"), "");
+    for part in ["", "G", "GET /a HTTP/1.1\r\nHo", "GET /a HTTP/1.1\r\nHost: h\r\n"] {
+        assert_eq!(half(part), "", "{part:?}");
+    }
+    // What is at hand is answered.
+    for _ in 0..2 {
+        let answer = half("GET /metadata/timestamp.json HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(!gate.log().contains("ERROR"), "{}", gate.log());
+}
