@@ -112,3 +112,44 @@ fn who_stops_sending_gets_no_error_for_it() {
     }
     assert!(!gate.log().contains("ERROR"), "{}", gate.log());
 }
+
+#[test]
+fn a_head_is_short_and_comes_in_time() {
+    let (_runtime, origin) = hostile_origin();
+    let setup = Setup::learning(origin.url())
+        .rules(PASSED)
+        .gate("client_timeout = \"2s\"\n");
+    origin.put_file("/m/a", "a");
+    let gate = Gate::start(&setup);
+    let begun = "GET /m/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n";
+    let lines = |count: usize| {
+        (0..count)
+            .map(|at| format!("X-{at}: {}\r\n", "a".repeat(1000)))
+            .collect::<String>()
+    };
+    let sent = |text: String| http::raw(gate.addr, text.as_bytes());
+    assert_eq!(sent(format!("{begun}{}\r\n", lines(60))).status, 200);
+    for end in ["", "\r\n"] {
+        let refused = sent(format!("{begun}{}{end}", lines(200)));
+        assert_eq!((refused.status, refused.problem().as_deref()), (431, Some("request")));
+    }
+    // What begins as no request does is not waited for.
+    assert_eq!(http::raw(gate.addr, b"\x16\x03\x01\x02\x00\x01").status, 400);
+    // A byte now and then is no head; with empty lines before it neither.
+    for begun in [begun.to_owned(), "\r\n".repeat(500)] {
+        let mut stream = http::connect(gate.addr);
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut answer = [0; 12];
+        for byte in begun.bytes().chain(lines(1).bytes()) {
+            stream.write_all(&[byte]).unwrap();
+            match stream.read(&mut answer) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                other => {
+                    other.unwrap();
+                    break;
+                }
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
+    }
+}

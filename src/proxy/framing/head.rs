@@ -65,14 +65,15 @@ impl From<Fault> for Problem {
         let status = match fault {
             Fault::Coding | Fault::Method => StatusCode::NOT_IMPLEMENTED,
             Fault::Expectation => StatusCode::EXPECTATION_FAILED,
+            Fault::Large => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, "request", format!("the request cannot be read: {fault}"))
     }
 }
 
-/// Longest head: about what Pingora reads, which depends on how it comes.
-const MAX_HEAD: usize = 1 << 20;
+/// Longest head, in bytes: as of HTTP/2 (`server/http2.rs`).
+const MAX_HEAD: usize = 64 << 10;
 
 /// Fields that a request's `Connection` may name: those that are the connection's own. To let it name others would let
 /// a client take away what a server in front of the gate put in.
@@ -107,6 +108,29 @@ pub struct Line<'a> {
     pub target: &'a [u8],
     /// It is HTTP/1.0.
     pub old: bool,
+}
+
+/// How long the head is that begins here, once all of it came; before its first `seen` bytes it does not end. Lines may end
+/// as any server would have them end: that, and all else, is judged when it is whole.
+///
+/// Errors: it grows too long, or begins as no request does, such as one of TLS, which may never end.
+pub fn end_of_head(came: &[u8], seen: usize) -> Result<Option<usize>, Fault> {
+    let method = came.split(|b| *b == b' ').next().unwrap_or_default();
+    if !(is_token(method) || matches!(came, b"" | b"\r")) {
+        return Err(Fault::Line);
+    }
+    let from = seen.saturating_sub(2);
+    let end = memchr_iter(b'\n', &came[from..]).find_map(|at| {
+        let after = from + at + 1;
+        let empty = [&b"\n"[..], b"\r\n"]
+            .into_iter()
+            .find(|empty| came[after..].starts_with(empty))?;
+        Some(after + empty.len())
+    });
+    match end.unwrap_or(came.len()) > MAX_HEAD {
+        true => Err(Fault::Large),
+        false => Ok(end),
+    }
 }
 
 /// Judges a head of HTTP/1 as it came, empty lines before it included.
@@ -480,6 +504,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_head_ends_with_an_empty_line() {
+        let whole = |came: &str| end_of_head(came.as_bytes(), 0);
+        for head in [
+            "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /\n\n",
+            "GET / HTTP/1.1\r\nA: b\n\r\n",
+        ] {
+            assert_eq!(whole(&format!("{head}body\r\n\r\n")), Ok(Some(head.len())), "{head:?}");
+            for seen in 0..head.len() {
+                assert_eq!(whole(&head[..seen]), Ok(None), "{head:?} {seen}");
+                assert_eq!(
+                    end_of_head(head.as_bytes(), seen),
+                    Ok(Some(head.len())),
+                    "{head:?} {seen}"
+                );
+            }
+        }
+        for other in ["\u{16}\u{3}\u{1}", "\n", "\rG", " GET", "x\r\n\r\n"] {
+            assert_eq!(whole(other), Err(Fault::Line), "{other:?}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEAD));
+        assert_eq!(whole(&long[..MAX_HEAD]), Ok(None));
+        assert_eq!(whole(&long[..MAX_HEAD + 1]), Err(Fault::Large));
+        assert_eq!(whole(&format!("{long}\r\n\r\n")), Err(Fault::Large));
+    }
+
     proptest! {
         #[test]
         fn no_head_is_read_in_two_ways(head in "(GET|PUT) /a HTTP/1[.][01]\r\n(Host: h\r\n|Content-Length: [0-9+, ]{1,3}\r?\n|Transfer-Encoding: (chunked|x)\r\n|X: [ -~\r\n\t]{0,3}\r\n){0,5}\r\n") {
@@ -502,6 +553,7 @@ mod tests {
         #[test]
         fn any_bytes_have_a_verdict(head: Vec<u8>) {
             let _ = judge(&head);
+            let _ = end_of_head(&head, 0);
         }
     }
 }

@@ -16,6 +16,7 @@ use pingora::{
     proxy::Session,
 };
 
+pub(crate) use self::head::end_of_head;
 pub(super) use self::head::{Body, read};
 use self::head::{decimal, judge, judge_framed, trim};
 use super::problem::Problem;
