@@ -332,7 +332,7 @@ fn a_body_of_unknown_length_that_is_cut_is_reset() {
 }
 
 #[test]
-fn a_hundred_streams_share_a_connection() {
+fn hundreds_of_requests_share_a_connection() {
     let (_nginx, gate) = site();
     let large = vec![3; 300_000];
     gate.publish("/repo/large", &large);
