@@ -153,3 +153,25 @@ fn a_head_is_short_and_comes_in_time() {
         assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
     }
 }
+
+#[test]
+fn a_credential_for_a_proxy_is_none_for_the_upstream() {
+    let (_runtime, origin) = hostile_origin();
+    origin.put_file("/m/a", "a");
+    let gate = Gate::start(&Setup::learning(origin.url()).rules(PASSED));
+    gate.publish("/a", b"bytes");
+    assert_eq!(gate.get("/a").body, b"bytes");
+    let asked = origin.count("/a");
+    let proxy = ("Proxy-Authorization", "Basic eDp5");
+    for _ in 0..3 {
+        assert_eq!(http::request(gate.addr, "GET", "/a", &[proxy], b"").body, b"bytes");
+    }
+    assert_eq!(origin.count("/a"), asked, "it is an anonymous reader's");
+    for path in ["/m/a", "/a"] {
+        let both = [proxy, ("Authorization", "Basic eDp5")];
+        assert_eq!(http::request(gate.addr, "GET", path, &both, b"").status, 200);
+        let seen = origin.requests().into_iter().rfind(|seen| seen.target == path).unwrap();
+        assert_eq!(seen.header("authorization"), Some("Basic eDp5"), "{path}");
+        assert_eq!(seen.header("proxy-authorization"), None, "{path}");
+    }
+}
