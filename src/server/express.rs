@@ -96,6 +96,9 @@ async fn next_head(express: &dyn Express, stream: &mut Stream, read: &mut BytesM
             return Err(None);
         }
     }
+    if let Some(head) = whole(read, 0)? {
+        return Ok(head);
+    }
     timeout(express.head_patience(), rest_of_head(stream, read))
         .await
         .unwrap_or_else(|_| {
@@ -105,22 +108,24 @@ async fn next_head(express: &dyn Express, stream: &mut Stream, read: &mut BytesM
 }
 
 async fn rest_of_head(stream: &mut Stream, read: &mut BytesMut) -> Result<usize, Option<Problem>> {
-    let mut seen = 0;
     loop {
-        // RFC 9112 section 2.2.
-        while read.starts_with(b"\r\n") {
-            read.advance(2);
-            seen = 0;
-        }
-        if let Some(head) = end_of_head(read, seen).map_err(|fault| Some(fault.into()))? {
-            return Ok(head);
-        }
-        seen = read.len();
+        let seen = read.len();
         read.reserve(ROOM);
         if !matches!(stream.read_buf(read).await, Ok(1..)) {
             return Err(None);
         }
+        if let Some(head) = whole(read, seen)? {
+            return Ok(head);
+        }
     }
+}
+
+/// How long the head is that came, once it is whole, without empty lines before it (RFC 9112 section 2.2).
+fn whole(read: &mut BytesMut, seen: usize) -> Result<Option<usize>, Option<Problem>> {
+    while read.starts_with(b"\r\n") {
+        read.advance(2);
+    }
+    end_of_head(read, seen).map_err(|fault| Some(fault.into()))
 }
 
 async fn refuse(express: &dyn Express, mut stream: Stream, problem: &Problem) {
