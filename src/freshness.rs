@@ -1,7 +1,7 @@
 //! What a shared cache may do with an answer (RFC 9111): keep its bytes, use them again after asking, or for a while
-//! without. Pure. Where the RFC leaves a choice, the narrower one is taken: a gate must never widen access.
+//! without. Pure but for the clock, by which an answer is judged as it comes. Where the RFC leaves a choice, the narrower one is taken: a gate must never widen access.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{
     HeaderMap, HeaderName,
@@ -19,9 +19,13 @@ pub enum Keeping {
     Fresh(Duration),
 }
 
-/// Judges an answer. `anonymous`: asked for without credentials. `heuristic`: how long an answer that names no lifetime
+/// Judges an answer that came just now. `anonymous`: asked for without credentials. `heuristic`: how long an answer that names no lifetime
 /// may go unasked, which is also the most that one which does is given.
 pub fn keeping(answer: &HeaderMap, anonymous: bool, heuristic: Duration) -> Keeping {
+    keeping_at(SystemTime::now(), answer, anonymous, heuristic)
+}
+
+fn keeping_at(now: SystemTime, answer: &HeaderMap, anonymous: bool, heuristic: Duration) -> Keeping {
     let directives = Directives::of(answer);
     let varies = names(answer, &VARY);
     if directives.forbid || varies.iter().any(|name| name == "*") {
@@ -39,7 +43,7 @@ pub fn keeping(answer: &HeaderMap, anonymous: bool, heuristic: Duration) -> Keep
         None => None,
     };
     let fresh = match lifetime {
-        Some(lifetime) => lifetime.saturating_sub(age(answer)).min(heuristic),
+        Some(lifetime) => lifetime.saturating_sub(age_at(now, answer)).min(heuristic),
         None => heuristic,
     };
     match fresh.is_zero() {
@@ -67,14 +71,16 @@ impl Directives {
                 found.forbid = true;
                 continue;
             };
-            for directive in split_list(line) {
-                let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-                let value = value.trim().trim_matches('"');
-                match name.trim().to_ascii_lowercase().as_str() {
+            let Some(directives) = directives(line) else {
+                found.forbid = true;
+                continue;
+            };
+            for (name, value) in directives {
+                match name.as_str() {
                     "no-store" | "private" => found.forbid = true,
                     "no-cache" => found.ask = true,
-                    "s-maxage" => shared = least(shared, seconds(value)),
-                    "max-age" => any = least(any, seconds(value)),
+                    "s-maxage" => shared = least(shared, seconds(&value)),
+                    "max-age" => any = least(any, seconds(&value)),
                     _ => {}
                 }
             }
@@ -89,15 +95,52 @@ impl Directives {
     }
 }
 
-/// The members of a list, commas within quotes left alone.
-fn split_list(line: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    line.split(move |c| {
-        quoted ^= c == '"';
-        c == ',' && !quoted
-    })
-    .map(str::trim)
-    .filter(|member| !member.is_empty())
+/// Names in lower case and values of a line's directives (section 5.2), quotes removed; `None` when it is not a list of
+/// them: somebody else may read `private` in it.
+fn directives(line: &str) -> Option<Vec<(String, String)>> {
+    const BLANK: [char; 2] = [' ', '\t'];
+    let mut found = Vec::new();
+    let mut rest = line;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(found);
+        }
+        let (name, after) = token(rest)?;
+        let (value, after) = match after.strip_prefix('=') {
+            None => (String::new(), after),
+            Some(after) => match after.strip_prefix('"') {
+                Some(quoted) => unquote(quoted)?,
+                None => token(after).map(|(value, after)| (value.to_owned(), after))?,
+            },
+        };
+        found.push((name.to_ascii_lowercase(), value));
+        rest = after.trim_start_matches(BLANK);
+        if !(rest.is_empty() || rest.starts_with(',')) {
+            return None;
+        }
+    }
+}
+
+/// A token (RFC 9110 section 5.6.2) and what follows it.
+fn token(text: &str) -> Option<(&str, &str)> {
+    let tchar = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let end = text.find(|c| !tchar(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// A quoted string behind its first quote (RFC 9110 section 5.6.4), and what follows it.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => value.push(letters.next()?.1),
+            letter => value.push(letter),
+        }
+    }
+    None
 }
 
 /// Delta-seconds (section 1.2.2); what cannot be read is stale.
@@ -111,29 +154,38 @@ fn seconds(text: &str) -> Duration {
 
 /// From `Date` to `Expires`; nothing when either cannot be read (section 5.3).
 fn until_expiry(answer: &HeaderMap) -> Duration {
-    let date = |name| {
-        let mut lines = answer.get_all(name).iter();
-        let only = lines.next().filter(|_| lines.next().is_none())?;
-        httpdate::parse_http_date(only.to_str().ok()?).ok()
-    };
-    let lifetime = date(EXPIRES)
-        .zip(date(DATE))
+    let lifetime = date(answer, &EXPIRES)
+        .zip(date(answer, &DATE))
         .and_then(|(end, from)| end.duration_since(from).ok());
     lifetime.unwrap_or_default()
 }
 
-/// How old the answer was when it came (section 5.1); for ever when that cannot be read.
+/// The one date that a field names.
+fn date(answer: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    let mut lines = answer.get_all(name).iter();
+    let only = lines.next().filter(|_| lines.next().is_none())?;
+    httpdate::parse_http_date(only.to_str().ok()?).ok()
+}
+
+/// How old an answer is that came just now (section 4.2.3): what `Age` says, and no less than since `Date`; for ever when
+/// one of them cannot be read.
 pub fn age(answer: &HeaderMap) -> Duration {
+    age_at(SystemTime::now(), answer)
+}
+
+fn age_at(now: SystemTime, answer: &HeaderMap) -> Duration {
     let lines = answer.get_all(AGE).iter();
-    lines
-        .map(|line| {
-            line.to_str().map_or(Duration::MAX, |text| match text.trim() {
-                text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => seconds(text),
-                _ => Duration::MAX,
-            })
+    let told = lines.map(|line| {
+        line.to_str().map_or(Duration::MAX, |text| match text.trim() {
+            text if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => seconds(text),
+            _ => Duration::MAX,
         })
-        .max()
-        .unwrap_or_default()
+    });
+    let apparent = answer.contains_key(DATE).then(|| match date(answer, &DATE) {
+        Some(date) => now.duration_since(date).unwrap_or_default(),
+        None => Duration::MAX,
+    });
+    told.chain(apparent).max().unwrap_or_default()
 }
 
 /// The members of a header that lists field names, in lower case.
@@ -156,6 +208,8 @@ mod tests {
     use super::{Keeping::*, *};
 
     const MINUTE: Duration = Duration::from_secs(60);
+    /// When answers come.
+    const DAY: &str = "Sun, 22 Nov 2026 00:00:00 GMT";
 
     fn judged(lines: &[(&str, &str)], anonymous: bool) -> Keeping {
         let mut map = HeaderMap::new();
@@ -165,12 +219,14 @@ mod tests {
                 HeaderValue::try_from(*value).unwrap(),
             );
         }
-        keeping(&map, anonymous, MINUTE)
+        let now = httpdate::parse_http_date(DAY).unwrap();
+        keeping_at(now, &map, anonymous, MINUTE)
     }
 
     #[test]
     fn answers_are_kept_as_rfc_9111_allows() {
-        const DAY: &str = "Sun, 22 Nov 2026 00:00:00 GMT";
+        const HOUR_AGO: &str = "Sat, 21 Nov 2026 23:00:00 GMT";
+        const TEN_AGO: &str = "Sat, 21 Nov 2026 23:59:50 GMT";
         const TEN_LATER: &str = "Sun, 22 Nov 2026 00:00:10 GMT";
         let seconds = |count| Fresh(Duration::from_secs(count));
         let cases: &[(&[(&str, &str)], Keeping)] = &[
@@ -189,12 +245,35 @@ mod tests {
             (&[("cache-control", "max-age=10"), ("age", "4")], seconds(6)),
             (&[("cache-control", "max-age=10"), ("age", "40")], Ask),
             (&[("cache-control", "max-age=10"), ("age", "x")], Ask),
+            (&[("cache-control", "max-age=60"), ("date", HOUR_AGO)], Ask),
+            (&[("cache-control", "max-age=15"), ("date", TEN_AGO)], seconds(5)),
+            (
+                &[("cache-control", "max-age=15"), ("date", TEN_AGO), ("age", "12")],
+                seconds(3),
+            ),
+            (&[("cache-control", "max-age=15"), ("date", TEN_LATER)], seconds(15)),
+            (&[("cache-control", "max-age=15"), ("date", "now")], Ask),
+            (&[("expires", DAY), ("date", HOUR_AGO)], Ask),
+            (&[("expires", TEN_LATER), ("date", TEN_AGO)], seconds(10)),
             (&[("cache-control", "No-Cache")], Ask),
             (&[("cache-control", "no-cache=\"set-cookie, x\"")], Ask),
             (&[("cache-control", "no-store")], Never),
             (&[("cache-control", "max-age=10, Private")], Never),
             (&[("cache-control", "private=\"x\"")], Never),
             (&[("cache-control", "public"), ("cache-control", "no-store")], Never),
+            // Another list than that of section 5.2 may be read as more than it says.
+            (&[("cache-control", "x=\"\\\"\", private")], Never),
+            (&[("cache-control", "public, x=\"\\\\\", no-store")], Never),
+            (&[("cache-control", "x=\"a, private")], Never),
+            (&[("cache-control", "private; max-age=5")], Never),
+            (&[("cache-control", "no-store;max-age=0")], Never),
+            (&[("cache-control", "\"private\"")], Never),
+            (&[("cache-control", "max-age=60 private")], Never),
+            (&[("cache-control", "=private")], Never),
+            (&[("cache-control", "x=a private, no-store=\"a")], Never),
+            (&[("cache-control", "x=\"a\"private")], Never),
+            (&[("cache-control", "x=\"a\\")], Never),
+            (&[("cache-control", ", ,max-age=9 ,\tx=\"\\\",\"")], seconds(9)),
             // A directive in a quoted string is none.
             (&[("cache-control", "x=\"a, no-store\", max-age=9")], seconds(9)),
             (&[("pragma", "no-cache")], Ask),

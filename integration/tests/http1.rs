@@ -1,4 +1,8 @@
-//! Clients of HTTP/1.0 and of no HTTP at all, with and without HTTP/2 beside them.
+//! Clients of HTTP/1.0 and of no HTTP at all, with and without HTTP/2 beside them; heads that do not come whole, and answers
+//! without bodies (`http1/heads.rs`).
+
+#[path = "http1/heads.rs"]
+mod heads;
 
 use std::io::{Read as _, Write as _};
 

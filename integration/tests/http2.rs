@@ -1,7 +1,10 @@
-//! Clients of HTTP/2: reads, uploads, aborts, trailers, what is withheld; and those that mean harm (`http2/floods.rs`).
+//! Clients of HTTP/2: reads, uploads, aborts, trailers, what is withheld; heads that could mean two things
+//! (`http2/heads.rs`); and those that mean harm (`http2/floods.rs`).
 
 #[path = "http2/floods.rs"]
 mod floods;
+#[path = "http2/heads.rs"]
+mod heads;
 
 use std::{fs, io::Write as _, time::Duration};
 
@@ -394,7 +397,7 @@ fn a_body_of_unknown_length_that_is_cut_is_reset() {
 }
 
 #[test]
-fn a_hundred_streams_share_a_connection() {
+fn hundreds_of_requests_share_a_connection() {
     let (_nginx, gate) = site();
     let large = vec![3; 300_000];
     gate.publish("/repo/large", &large);

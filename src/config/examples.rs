@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use proptest::prelude::*;
 
 use super::*;
@@ -341,6 +342,23 @@ fn an_upstream_is_http_or_https() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn credentials_are_headers_that_go_upstream() {
+    let named = |name| format!("{UPSTREAM}credential_headers = [\"cookie\", \"{name}\"]\n");
+    for (name, message) in [
+        ("Proxy-Authorization", "never goes upstream"),
+        ("a b", "is not a header name"),
+    ] {
+        let error = refusal(&named(name));
+        assert!(error.message.contains(message) && error.line == Some(3), "{error}");
+    }
+    let usual = Config::parse(UPSTREAM, "tufgate.toml")
+        .unwrap()
+        .upstream
+        .credential_headers;
+    assert!(usual.contains(&AUTHORIZATION) && !usual.contains(&PROXY_AUTHORIZATION));
 }
 
 #[test]

@@ -94,7 +94,6 @@ impl Default for Upstream {
         let credentials = [
             "authorization",
             "cookie",
-            "proxy-authorization",
             "private-token",
             "x-amz-security-token",
             "x-api-key",

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header::PROXY_AUTHORIZATION};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -81,8 +81,12 @@ pub(super) fn check(source: &Source<'_>, folder: &Path, raw: raw::Upstream) -> C
         HOUR,
     )?;
     let headers = raw.credential_headers.iter().map(|name| {
-        HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| at("credential_headers", &format!("{name:?} is not a header name")))
+        let wrong = |what: &str| at("credential_headers", &format!("{name:?} {what}"));
+        match HeaderName::from_bytes(name.as_bytes()) {
+            // RFC 9110 section 11.7.2: it is for the proxy that asked for it.
+            Ok(PROXY_AUTHORIZATION) => Err(wrong("never goes upstream").hint("leave it out")),
+            name => name.map_err(|_| wrong("is not a header name")),
+        }
     });
     Ok(UpstreamConfig {
         url,

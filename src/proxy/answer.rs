@@ -95,7 +95,7 @@ impl Head {
         session.write_response_header(Box::new(self.header), end).await
     }
 
-    /// Writes a header that no body follows and that tells no length: 304.
+    /// Writes a header that no body follows and that tells no length: 204, 304, and what answers a HEAD where nobody knows.
     pub(super) async fn write_bare(self, session: &mut Session) -> Result<()> {
         as_written(session);
         session.write_response_header(Box::new(self.header), true).await

@@ -23,17 +23,25 @@ pub(super) fn scheme(session: &Session) -> &'static str {
     if secured { "https" } else { "http" }
 }
 
-/// HTTP/2 names the server in `:authority` and mostly nowhere else (RFC 9113 section 8.3.1); the gate reads `Host`.
-/// Where both stand, Pingora has seen to it that they are the same.
-pub(super) fn name_host(session: &mut Session) -> Result<()> {
+/// Says what HTTP/2 says otherwise as HTTP/1 does, by which the gate and the upstream read it. The server is named in
+/// `:authority` and mostly nowhere else (RFC 9113 section 8.3.1): where `Host` stands too, Pingora has seen to it that they
+/// are the same. A cookie may come in crumbs (section 8.2.3).
+pub(super) fn as_http_1(session: &mut Session) -> Result<()> {
     let request = session.req_header_mut();
-    let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
-    match authority {
-        Some(authority) if request.version == Version::HTTP_2 && !request.headers.contains_key(header::HOST) => {
-            request.insert_header(header::HOST, authority)
-        }
-        _ => Ok(()),
+    if request.version != Version::HTTP_2 {
+        return Ok(());
     }
+    let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
+    if let Some(authority) = authority.filter(|_| !request.headers.contains_key(header::HOST)) {
+        request.insert_header(header::HOST, authority)?;
+    }
+    let crumbs = request.headers.get_all(header::COOKIE).iter();
+    let crumbs: Vec<&[u8]> = crumbs.map(|crumb| crumb.as_bytes()).collect();
+    if crumbs.len() > 1 {
+        let cookie = crumbs.join(&b"; "[..]);
+        request.insert_header(header::COOKIE, cookie)?;
+    }
+    Ok(())
 }
 
 /// Frames a request without a length for the upstream. HTTP/2 tells a body's end by a frame of its own, which may come

@@ -20,13 +20,14 @@ use super::{
     headers::{Status, TUFGATE_STATUS},
     log::Line,
     metadata,
+    problem::Problem,
 };
 use crate::catalog::{
     document::Document,
     respond::{preferred, respond},
 };
 
-pub(crate) use super::pace::PIECE;
+pub(crate) use super::{framing::end_of_head, pace::PIECE};
 
 /// Most bytes of a body that are copied behind their head, to leave in one write.
 const SMALL: usize = 16 << 10;
@@ -66,6 +67,12 @@ pub(crate) trait Express: Send + Sync {
 
     /// Longest that this many bytes may take a client.
     fn patience(&self, bytes: usize) -> Duration;
+
+    /// Longest that a whole head may take a client.
+    fn head_patience(&self) -> Duration;
+
+    /// The answer to what is no whole head and will be none, accounted for.
+    fn refuse(&self, problem: &Problem, client: Option<IpAddr>) -> Bytes;
 
     /// Accounts for an answer of which so many bytes `went` out, all unless something broke it off.
     fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, went: (usize, Option<&io::Error>));
@@ -148,6 +155,32 @@ impl Express for Gate {
 
     fn patience(&self, bytes: usize) -> Duration {
         Self::patience(self, bytes)
+    }
+
+    fn head_patience(&self) -> Duration {
+        self.config().gate.client_timeout
+    }
+
+    fn refuse(&self, problem: &Problem, client: Option<IpAddr>) -> Bytes {
+        let body = problem.body();
+        let mut wire = begin(problem.status, body.len());
+        wire.put_slice(b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: ");
+        wire.put_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        wire.put_slice(b"\r\n");
+        put_date(&mut wire);
+        wire.put_slice(b"Connection: close\r\n\r\n");
+        wire.put_slice(&body);
+        self.account(&Line {
+            client,
+            method: b"",
+            target: b"",
+            agent: b"",
+            status: problem.status.as_u16(),
+            bytes: body.len(),
+            begun: None,
+            error: None,
+        });
+        wire.freeze()
     }
 
     fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, (sent, broke): (usize, Option<&io::Error>)) {

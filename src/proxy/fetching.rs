@@ -328,7 +328,11 @@ async fn unless_gone<T>(session: &mut Session, wait: impl Future<Output = T>) ->
                 session.set_keepalive(None);
                 std::future::pending().await
             }
-            Err(error) => error,
+            // It may have closed its sending side alone, as it may after a whole request. Nobody can tell: it gets no answer.
+            Err(mut error) => {
+                error.as_down();
+                error
+            }
             Ok(_) => std::future::pending().await,
         }
     };

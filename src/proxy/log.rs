@@ -3,6 +3,7 @@
 use std::{fmt::Display, net::IpAddr, time::Instant};
 
 use super::Gate;
+use crate::terminal::printable;
 
 /// A request that is over.
 pub(super) struct Line<'a> {
@@ -28,24 +29,25 @@ impl Gate {
         }
     }
 
-    /// Counts a request and writes its line, without the query, which may hold secrets.
+    /// Counts a request and writes its line, without the query, which may hold secrets. What the client says in it is
+    /// text, which is quoted where lines are not JSON, so that it forges no field.
     pub(super) fn account(&self, line: &Line<'_>) {
         self.count(line.status);
         if !self.config().log.access {
             return;
         }
-        let (method, status) = (String::from_utf8_lossy(line.method), line.status);
+        let shown = |bytes| printable(&String::from_utf8_lossy(bytes));
         let path = line.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let path = String::from_utf8_lossy(path);
+        let (method, path, agent, status) = (shown(line.method), shown(path), shown(line.agent), line.status);
         tracing::info!(
             target: "tufgate::access",
             {
                 client.ip = line.client.map(tracing::field::display),
-                http.method = %method,
-                http.path = %path,
+                http.method = method,
+                http.path = path,
                 http.status = status,
                 http.bytes = line.bytes,
-                http.agent = %String::from_utf8_lossy(line.agent),
+                http.agent = agent,
                 duration.us = line.begun.map_or(0, |at| at.elapsed().as_micros() as u64),
                 error = line.error.map(tracing::field::display),
             },

@@ -164,7 +164,7 @@ impl Gate {
         ctx.ours = true;
         ctx._open = Some(self.0.host.requests.token());
         self.limit(session);
-        client::name_host(session)?;
+        client::as_http_1(session)?;
         let outcome = self.decide(session, ctx).await?;
         ctx.passed.routed = outcome != Outcome::Answered;
         Ok(outcome)

@@ -1,7 +1,7 @@
 //! Answers of the upstream that are passed as they are, and what it means when an answer does not go out whole.
 
 use futures_util::StreamExt;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use pingora::{Error, Result, proxy::Session};
 
 use super::{
@@ -35,17 +35,17 @@ impl Gate {
         if status != Status::Untracked || answer.status.is_success() {
             head.set(TUFGATE_STATUS, status.to_string())?;
         }
-        let bodyless = answer.status == StatusCode::NOT_MODIFIED
-            || answer.status == StatusCode::NO_CONTENT
-            || session.req_header().method == Method::HEAD;
+        let bare = session.req_header().method == Method::HEAD;
+        let lengthless = matches!(answer.status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        // Without a body a length is what a GET would have been told, or is not told (RFC 9110 section 8.6).
         let frame = match answer.framing {
-            Framing::Length(length) => Frame::Length(length),
+            _ if lengthless => return Ok(head.write_bare(session).await?),
+            Framing::Chunked | Framing::Close if bare => return Ok(head.write_bare(session).await?),
             Framing::Chunked | Framing::Close => Frame::Unknown,
+            Framing::Length(length) => Frame::Length(length),
         };
-        if bodyless || frame == Frame::Length(0) {
-            return Ok(head
-                .write(session, Frame::Length(length_of(&answer.headers, frame)), true)
-                .await?);
+        if bare || frame == Frame::Length(0) {
+            return Ok(head.write(session, frame, true).await?);
         }
         head.write(session, frame, false).await?;
         let mut stream = answer.body;
@@ -76,18 +76,5 @@ impl From<Problem> for Cut {
 impl From<Box<Error>> for Cut {
     fn from(error: Box<Error>) -> Self {
         Self::Client(error)
-    }
-}
-
-/// The length a bodyless answer announces.
-fn length_of(headers: &HeaderMap, frame: Frame) -> u64 {
-    match frame {
-        Frame::Length(length) => length,
-        Frame::Unknown => {
-            let announced = headers
-                .get(header::CONTENT_LENGTH)
-                .and_then(|value| value.to_str().ok());
-            announced.and_then(|text| text.parse().ok()).unwrap_or_default()
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! A connection of HTTP/1: what is ready is answered here (`proxy/express.rs`), everything else goes to Pingora with the
-//! bytes as they came.
+//! A connection of HTTP/1. Heads are read here, within bounds of length and time that Pingora does not have; what is ready
+//! is answered (`proxy/express.rs`), everything else goes to Pingora with the bytes as they came.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use memchr::memmem;
+use http::StatusCode;
 use pingora::{
     apps::{HttpPersistentSettings, HttpServerApp as _},
     protocols::{Stream, http::ServerSession},
@@ -16,13 +16,19 @@ use tokio::{
     time::timeout,
 };
 
-use crate::proxy::express::{Express, PIECE, Ready};
+use crate::proxy::{
+    express::{Express, PIECE, Ready, end_of_head},
+    problem::Problem,
+};
 
 /// Room for a usual head.
 const ROOM: usize = 4 << 10;
 
 /// Longest silence between two requests; Pingora's own.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a client that is refused may go on sending, so that no reset overtakes its answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Speaks HTTP/1 until the connection ends.
 pub(super) async fn converse<P>(
@@ -41,23 +47,21 @@ pub(super) async fn converse<P>(
     let mut read = BytesMut::with_capacity(ROOM);
     let mut settings: Option<HttpPersistentSettings> = None;
     loop {
-        if read.is_empty() {
-            read.reserve(ROOM);
-            let came = tokio::select! {
-                biased;
-                came = timeout(IDLE, stream.read_buf(&mut read)) => came,
-                () = &mut stop => return,
-            };
-            if !matches!(came, Ok(Ok(1..))) {
-                return;
-            }
-        }
+        let came = tokio::select! {
+            biased;
+            came = next_head(express, &mut stream, &mut read) => came,
+            () = &mut stop => return,
+        };
+        let head = match came {
+            Ok(head) => head,
+            Err(Some(problem)) => return refuse(express, stream, &problem).await,
+            Err(None) => return,
+        };
         // At the end the long way: it answers what has come, and closes.
         let at_work = !*shutdown.borrow();
-        if at_work && let Some((head, ready)) = ready(express, &read) {
+        if let Some(ready) = at_work.then(|| express.ready(&read[..head])).flatten() {
             let (sent, done) = send(express, &mut stream, &ready).await;
-            let client = || stream.get_socket_digest()?.peer_addr()?.as_inet().map(|addr| addr.ip());
-            express.served(&read[..head], &ready, client(), (sent, done.as_ref().err()));
+            express.served(&read[..head], &ready, client(&stream), (sent, done.as_ref().err()));
             if done.is_err() || ready.last {
                 let _ = stream.shutdown().await;
                 return;
@@ -80,10 +84,62 @@ pub(super) async fn converse<P>(
     }
 }
 
-/// The answer to the request that came, when all of its head is there; and how long the head is.
-fn ready(express: &dyn Express, read: &[u8]) -> Option<(usize, Ready)> {
-    let head = memmem::find(read, b"\r\n\r\n")? + 4;
-    Some((head, express.ready(&read[..head])?))
+fn client(stream: &Stream) -> Option<IpAddr> {
+    stream.get_socket_digest()?.peer_addr()?.as_inet().map(|addr| addr.ip())
+}
+
+/// Reads until the next request's head is whole; how long it is. An error is the client's: the connection ends, with an
+/// answer where it can read one.
+async fn next_head(express: &dyn Express, stream: &mut Stream, read: &mut BytesMut) -> Result<usize, Option<Problem>> {
+    if read.is_empty() {
+        read.reserve(ROOM);
+        let came = timeout(IDLE, stream.read_buf(read)).await;
+        if !matches!(came, Ok(Ok(1..))) {
+            return Err(None);
+        }
+    }
+    if let Some(head) = whole(read, 0)? {
+        return Ok(head);
+    }
+    timeout(express.head_patience(), rest_of_head(stream, read))
+        .await
+        .unwrap_or_else(|_| {
+            let late = "the request's head did not come in time";
+            Err(Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "client-timeout", late)))
+        })
+}
+
+async fn rest_of_head(stream: &mut Stream, read: &mut BytesMut) -> Result<usize, Option<Problem>> {
+    loop {
+        let seen = read.len();
+        read.reserve(ROOM);
+        if !matches!(stream.read_buf(read).await, Ok(1..)) {
+            return Err(None);
+        }
+        if let Some(head) = whole(read, seen)? {
+            return Ok(head);
+        }
+    }
+}
+
+/// How long the head is that came, once it is whole, without empty lines before it (RFC 9112 section 2.2).
+fn whole(read: &mut BytesMut, seen: usize) -> Result<Option<usize>, Option<Problem>> {
+    while read.starts_with(b"\r\n") {
+        read.advance(2);
+    }
+    end_of_head(read, seen).map_err(|fault| Some(fault.into()))
+}
+
+async fn refuse(express: &dyn Express, mut stream: Stream, problem: &Problem) {
+    let answer = express.refuse(problem, client(&stream));
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Who does not read it has left, or will be cut off.
+    let _ = timeout(LINGER, told).await;
 }
 
 /// Sends an answer; the bytes that went out, and what broke it off.

@@ -8,14 +8,16 @@ use crate::{
     support::{
         gate::{Gate, Setup, until},
         http2::{END_HEADERS, END_STREAM, Wire, frame, get_block, kind},
-        origin::{Behaviour, Origin},
+        origin::{Behaviour, Framing, Origin},
     },
 };
 
 /// RFC 9113 section 7.
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
-/// As `src/server/http2.rs` has them: requests of a connection under work at once.
+/// As `src/server/http2.rs` has them: streams of a connection open at once.
+const STREAMS: usize = 12;
+/// Requests of a connection under work at once.
 const WORK: usize = 200;
 
 /// A gate whose upstream never answers for `/stuck`.
@@ -30,8 +32,12 @@ impl Site {
         let (_runtime, origin) = hostile_origin();
         origin.script("/stuck", Behaviour::Silent);
         origin.put_file("/good", "good");
+        let rules = "[[rule]]\npath = \"passed/**\"\nkind = \"mutable\"\n";
+        let learning = Setup::learning(origin.url());
+        let rules = format!("{rules}{}", learning.rules);
         let gate = Gate::start(
-            &Setup::learning(origin.url())
+            &learning
+                .rules(&rules)
                 .gate("http2_prior_knowledge = true")
                 .upstream_keys("io_timeout = \"1h\""),
         );
@@ -141,6 +147,43 @@ fn resets_that_the_client_provokes_end_the_connection() {
     assert!(site.origin.count("/stuck") <= WORK, "{}", site.origin.count("/stuck"));
     site.goes_on();
     assert!(site.told().len() <= 1, "{:?}", site.told());
+}
+
+#[test]
+fn answers_that_nobody_reads_hold_little() {
+    let site = Site::start();
+    site.goes_on();
+    let before = site.memory();
+    let mut wires: Vec<Wire> = (0..4).map(|_| Wire::connect(site.gate.addr)).collect();
+    for wire in &mut wires {
+        // Windows without bound, for each stream and for all: what is not read piles up behind the socket.
+        let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+        let mut burst = frame(kind::SETTINGS, 0, 0, &window);
+        burst.extend(frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+        for stream in streams().take(100) {
+            let path = format!("/passed/{stream}");
+            site.origin.script(&path, Behaviour::Endless(Framing::Length));
+            burst.extend(get(stream, &path));
+        }
+        wire.send(&burst);
+    }
+    let asked = || {
+        site.origin
+            .requests()
+            .iter()
+            .filter(|seen| seen.path().starts_with("/passed/"))
+            .count()
+    };
+    until("requests to reach the upstream", || asked() >= 4 * STREAMS);
+    let (mut held, mut still) = (0, 0);
+    until("memory to grow no longer", || {
+        let now = site.memory();
+        still = if now > held { 0 } else { still + 1 };
+        held = held.max(now);
+        still > 50
+    });
+    assert!(site.memory() < before + 4 * 10 * 1024, "{before} {}", site.memory());
+    site.goes_on();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A request's head as it came: where the body ends, or why nobody can know. Pure.
 
 use http::StatusCode;
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter};
 
 use crate::proxy::problem::Problem;
 
@@ -65,14 +65,15 @@ impl From<Fault> for Problem {
         let status = match fault {
             Fault::Coding | Fault::Method => StatusCode::NOT_IMPLEMENTED,
             Fault::Expectation => StatusCode::EXPECTATION_FAILED,
+            Fault::Large => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, "request", format!("the request cannot be read: {fault}"))
     }
 }
 
-/// Longest head: about what Pingora reads, which depends on how it comes.
-const MAX_HEAD: usize = 1 << 20;
+/// Longest head, in bytes: as of HTTP/2 (`server/http2.rs`).
+const MAX_HEAD: usize = 64 << 10;
 
 /// Fields that a request's `Connection` may name: those that are the connection's own. To let it name others would let
 /// a client take away what a server in front of the gate put in.
@@ -109,6 +110,29 @@ pub struct Line<'a> {
     pub old: bool,
 }
 
+/// How long the head is that begins here, once all of it came; before its first `seen` bytes it does not end. Lines may end
+/// as any server would have them end: that, and all else, is judged when it is whole.
+///
+/// Errors: it grows too long, or begins as no request does, such as one of TLS, which may never end.
+pub fn end_of_head(came: &[u8], seen: usize) -> Result<Option<usize>, Fault> {
+    let method = came.split(|b| *b == b' ').next().unwrap_or_default();
+    if !(is_token(method) || matches!(came, b"" | b"\r")) {
+        return Err(Fault::Line);
+    }
+    let from = seen.saturating_sub(2);
+    let end = memchr_iter(b'\n', &came[from..]).find_map(|at| {
+        let after = from + at + 1;
+        let empty = [&b"\n"[..], b"\r\n"]
+            .into_iter()
+            .find(|empty| came[after..].starts_with(empty))?;
+        Some(after + empty.len())
+    });
+    match end.unwrap_or(came.len()) > MAX_HEAD {
+        true => Err(Fault::Large),
+        false => Ok(end),
+    }
+}
+
 /// Judges a head of HTTP/1 as it came, empty lines before it included.
 pub fn judge(head: &[u8]) -> Result<Body, Fault> {
     read(head, |_, _| {}).map(|(_, body)| body)
@@ -127,13 +151,26 @@ pub fn read<'a>(head: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> Res
     let line = request_line(lines.next().unwrap_or_default())?;
     let mut fields = Fields::default();
     for line in lines {
-        let (name, value) = fields.add(line)?;
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(Fault::Fold);
+        }
+        let (name, value) = field(line).ok_or(Fault::Line)?;
+        fields.add(name, value)?;
         each(name, value);
     }
-    fields.host(line.old)?;
     fields.connection(text)?;
-    fields.expectation()?;
-    Ok((line, fields.body(line.old)?))
+    Ok((line, fields.judge(line.old)?))
+}
+
+/// Judges a request of HTTP/2, whose end its frames tell, by the same rules: what an upstream of HTTP/1 gets is to mean
+/// one thing there.
+pub fn judge_framed<'a>(method: &'a [u8], named: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), Fault> {
+    is_method(method)?;
+    let mut fields = Fields::default();
+    for (name, value) in named {
+        fields.add(name, trim(value))?;
+    }
+    fields.judge(false).map(|_| ())
 }
 
 /// What stands between one CR LF and the next.
@@ -151,8 +188,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr(b':', line)?;
     let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-    let stray = memchr3(b'\r', b'\n', 0, value);
-    (is_token(name) && stray.is_none()).then_some((name, value))
+    (is_token(name) && is_value(value)).then_some((name, value))
 }
 
 fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
@@ -165,9 +201,7 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     if !is_token(method) || target.is_empty() || stray {
         return Err(Fault::Line);
     }
-    if method.iter().any(u8::is_ascii_lowercase) {
-        return Err(Fault::Method);
-    }
+    is_method(method)?;
     let old = match version {
         b"HTTP/1.0" => true,
         b"HTTP/1.1" => false,
@@ -176,12 +210,15 @@ fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     Ok(Line { method, target, old })
 }
 
+fn is_method(token: &[u8]) -> Result<(), Fault> {
+    match token.iter().any(u8::is_ascii_lowercase) {
+        true => Err(Fault::Method),
+        false => Ok(()),
+    }
+}
+
 impl<'a> Fields<'a> {
-    fn add(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return Err(Fault::Fold);
-        }
-        let (name, value) = field(line).ok_or(Fault::Line)?;
+    fn add(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), Fault> {
         let known = [
             (&b"connection"[..], &mut self.connection),
             (b"content-length", &mut self.lengths),
@@ -198,7 +235,13 @@ impl<'a> Fields<'a> {
             Some((_, values)) => values.push(value),
             None => {}
         }
-        Ok((name, value))
+        Ok(())
+    }
+
+    fn judge(&self, old: bool) -> Result<Body, Fault> {
+        self.host(old)?;
+        self.expectation()?;
+        self.body(old)
     }
 
     fn host(&self, old: bool) -> Result<(), Fault> {
@@ -278,6 +321,12 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(tchar)
 }
 
+/// `field-value` of RFC 9110 section 5.5. Looks at every byte, which is faster than to stop at the first bad one.
+fn is_value(text: &[u8]) -> bool {
+    let stray = |b: &u8| (*b < b' ' && *b != b'\t') || *b == 0x7f;
+    !text.iter().fold(false, |found, b| found | stray(b))
+}
+
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2), the host not empty.
 fn is_host(text: &[u8]) -> bool {
     let literal = text.starts_with(b"[");
@@ -350,6 +399,10 @@ mod tests {
             "X: a\nY: b\r\n",
             "X: a\rY: b\r\n",
             "X: a\0\r\n",
+            "X: a\x1b[31m\r\n",
+            "X: a\x07\r\n",
+            "X: \x01\r\n",
+            "X: a\x7fb\r\n",
             "X : a\r\n",
             ": a\r\n",
             "X\r\n",
@@ -357,9 +410,11 @@ mod tests {
         ] {
             assert_eq!(put(lines), Err(Fault::Line), "{lines:?}");
         }
+        assert_eq!(put("X: a\tb \u{e9}\r\n"), Ok(Body::None));
         assert_eq!(put("Content_Length: 5\r\n"), Err(Fault::Twin));
         assert_eq!(put("X: a\r\n b\r\n"), Err(Fault::Fold));
-        assert_eq!(put(&format!("X: {}\r\n", "a".repeat(1 << 20))), Err(Fault::Large));
+        assert_eq!(put(&format!("X: {}\r\n", "a".repeat(MAX_HEAD - 42))), Ok(Body::None));
+        assert_eq!(put(&format!("X: {}\r\n", "a".repeat(MAX_HEAD))), Err(Fault::Large));
         assert_eq!(put("X: a\r\n\tContent-Length: 1\r\n"), Err(Fault::Fold));
         for line in [
             "GET  / HTTP/1.1",
@@ -421,6 +476,61 @@ mod tests {
         assert_eq!(put("Expect: y 100-continue\r\n"), Err(Fault::Expectation));
     }
 
+    #[test]
+    fn requests_of_http_2_are_judged_by_the_same_rules() {
+        let judged = |method: &str, fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            judge_framed(method.as_bytes(), fields)
+        };
+        let host = ("host", "h:80");
+        assert_eq!(
+            judged("PUT", &[host, ("content-length", "3"), ("te", "trailers")]),
+            Ok(())
+        );
+        for method in ["put", "Put", "get", "dELETE", "move"] {
+            assert_eq!(judged(method, &[host]), Err(Fault::Method), "{method}");
+        }
+        for (fields, fault) in [
+            (&[host, ("content_length", "1")][..], Fault::Twin),
+            (&[host, ("transfer_encoding", "chunked")], Fault::Twin),
+            (&[host, ("expect", "200-ok")], Fault::Expectation),
+            (&[host, ("content-length", "3"), ("content-length", "3")], Fault::Length),
+            (&[("host", "a b/../evil")], Fault::Host),
+            (&[("host", "u@evil")], Fault::Host),
+            (&[host, host], Fault::Host),
+            (&[], Fault::Host),
+        ] {
+            assert_eq!(judged("POST", fields), Err(fault), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_ends_with_an_empty_line() {
+        let whole = |came: &str| end_of_head(came.as_bytes(), 0);
+        for head in [
+            "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /\n\n",
+            "GET / HTTP/1.1\r\nA: b\n\r\n",
+        ] {
+            assert_eq!(whole(&format!("{head}body\r\n\r\n")), Ok(Some(head.len())), "{head:?}");
+            for seen in 0..head.len() {
+                assert_eq!(whole(&head[..seen]), Ok(None), "{head:?} {seen}");
+                assert_eq!(
+                    end_of_head(head.as_bytes(), seen),
+                    Ok(Some(head.len())),
+                    "{head:?} {seen}"
+                );
+            }
+        }
+        for other in ["\u{16}\u{3}\u{1}", "\n", "\rG", " GET", "x\r\n\r\n"] {
+            assert_eq!(whole(other), Err(Fault::Line), "{other:?}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEAD));
+        assert_eq!(whole(&long[..MAX_HEAD]), Ok(None));
+        assert_eq!(whole(&long[..MAX_HEAD + 1]), Err(Fault::Large));
+        assert_eq!(whole(&format!("{long}\r\n\r\n")), Err(Fault::Large));
+    }
+
     proptest! {
         #[test]
         fn no_head_is_read_in_two_ways(head in "(GET|PUT) /a HTTP/1[.][01]\r\n(Host: h\r\n|Content-Length: [0-9+, ]{1,3}\r?\n|Transfer-Encoding: (chunked|x)\r\n|X: [ -~\r\n\t]{0,3}\r\n){0,5}\r\n") {
@@ -443,6 +553,7 @@ mod tests {
         #[test]
         fn any_bytes_have_a_verdict(head: Vec<u8>) {
             let _ = judge(&head);
+            let _ = end_of_head(&head, 0);
         }
     }
 }

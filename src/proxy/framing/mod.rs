@@ -16,14 +16,18 @@ use pingora::{
     proxy::Session,
 };
 
+pub(crate) use self::head::end_of_head;
 pub(super) use self::head::{Body, read};
-use self::head::{decimal, judge, trim};
+use self::head::{decimal, judge, judge_framed, trim};
 use super::problem::Problem;
 
-/// Judges a request; h2 frames its own.
+/// Judges a request, of HTTP/2 once `client::as_http_1` has named its host.
 pub(super) fn judge_request(session: &mut Session) -> Result<(), Problem> {
     let Some(http1) = session.as_downstream().as_http1() else {
-        return Ok(());
+        let request = session.req_header();
+        let named = request.headers.iter();
+        let named = named.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        return Ok(judge_framed(request.method.as_str().as_bytes(), named)?);
     };
     let body = judge(&http1.get_headers_raw_bytes())?;
     let request = session.req_header();
