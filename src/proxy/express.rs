@@ -18,7 +18,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Gate,
     framing::{self, Body},
-    headers::{Status, TUFGATE_STATUS},
     log::Line,
 };
 use crate::catalog::{
@@ -249,10 +248,6 @@ impl Gate {
         wire.put_slice(b"Age: ");
         wire.put_slice(itoa::Buffer::new().format(age).as_bytes());
         wire.put_slice(b"\r\n");
-        wire.put_slice(TUFGATE_STATUS.as_str().as_bytes());
-        let status = Status::Signed(self.parts().catalog.snapshot_version());
-        // Into memory: it does not fail.
-        let _ = std::fmt::Write::write_fmt(&mut wire, format_args!(": {status}\r\n"));
         Some(self.finish(asked, StatusCode::OK, wire, body))
     }
 

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, answer::Head, headers::Status, kept::Kept, memory::Held};
+use super::{Gate, answer::Head, headers::{Status, TUFGATE_STATUS}, kept::Kept, memory::Held};
 use crate::config::UpstreamConfig;
 
 /// A target that is ready.
@@ -19,7 +19,9 @@ pub(super) struct Hit {
     pub body: Bytes,
     /// The body is a mapped file's.
     pub mapped: bool,
-    /// Of a plain 200, but for `Age` and `Tufgate-Status`.
+    /// As it was when the ledger was asked: the snapshot of that moment lists the target.
+    status: Status,
+    /// Of a plain 200, but for `Age`.
     head: ResponseHeader,
     /// The same as HTTP/1 writes it, but for `Date`.
     pub wire: Bytes,
@@ -28,9 +30,10 @@ pub(super) struct Hit {
 
 impl Hit {
     /// `epoch` as it was before the ledger was asked.
-    pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, epoch: u64) -> Result<Self> {
+    pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, status: Status, epoch: u64) -> Result<Self> {
         let mut head = Head::kept(&held.headers, &held.expected)?.into_inner();
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
+        head.insert_header(TUFGATE_STATUS, status.to_string())?;
         let (mut dateless, mut wire) = (head.clone(), BytesMut::new());
         dateless.remove_header(&header::DATE);
         dateless.header_to_h1_wire(&mut wire);
@@ -38,6 +41,7 @@ impl Hit {
             held,
             body,
             mapped,
+            status,
             head,
             wire: wire.freeze(),
             epoch,
@@ -78,7 +82,7 @@ impl Special {
 impl Gate {
     /// The age of an entry that still holds.
     pub(super) fn still(&self, hit: &Hit, now: Instant) -> Option<u64> {
-        let holds = hit.epoch == self.intake().epoch() && hit.held.is_fresh(now);
+        let holds = self.intake().stands(hit.epoch, now) && hit.held.is_fresh(now);
         holds.then(|| hit.held.age(now))
     }
 
@@ -97,13 +101,12 @@ impl Gate {
         if self.0.special.any(&request.headers) {
             return Ok(false);
         }
-        let status = Status::Signed(self.parts().catalog.snapshot_version());
         if conditional(&request.headers) {
             let kept = Kept {
                 headers: &hit.held.headers,
                 expected: hit.held.expected,
                 bytes: hit.body.clone(),
-                status,
+                status: hit.status,
                 age: Some(age),
                 waited: None,
             };
@@ -112,7 +115,6 @@ impl Gate {
         }
         let mut head = Head::prepared(hit.head.clone());
         head.set(header::AGE, age)?;
-        head.status(status)?;
         head.write_with(session, hit.body.clone()).await?;
         Ok(true)
     }

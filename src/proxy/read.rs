@@ -75,7 +75,7 @@ impl Gate {
             headers: &HeaderMap::new(),
             expected,
             bytes,
-            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            status: Status::Signed(self.parts().catalog.published().snapshot),
             age: None,
             waited: None,
         };
@@ -184,7 +184,7 @@ impl Gate {
                     "this path is recorded; its rule allows no such query",
                 ));
             }
-            let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
+            let (status, waited) = self.await_signature((&path, rule), &target, &standing, wait).await?;
             return Ok(Found::Recorded(Box::new(Recorded {
                 path,
                 rule,
@@ -239,14 +239,13 @@ impl Gate {
     /// How the target stands, waiting for its signature where the client or the rule wants that.
     async fn await_signature(
         &self,
-        rule: &Rule,
+        (path, rule): (&TargetPath, &Rule),
         target: &Target,
         standing: &Standing,
         wait: Option<u32>,
     ) -> Result<(Status, Option<u32>), Problem> {
-        let signed = |gate: &Self| Status::Signed(gate.parts().catalog.snapshot_version());
         if standing.signed {
-            return Ok((signed(self), wait));
+            return Ok((Status::Signed(standing.snapshot), wait));
         }
         if rule.unsigned == Unsigned::Deny {
             return Err(Problem::new(
@@ -264,7 +263,13 @@ impl Gate {
             };
             let limit = std::time::Duration::from_secs(seconds.into());
             if held.is_some() && self.parts().catalog.wait_for(target.seq, limit).await {
-                return Ok((signed(self), wait));
+                // The snapshot may have withdrawn it again.
+                let standing = self.intake().look(path, rule).await?;
+                let stands = standing.live().is_some_and(|live| live.digest == target.digest);
+                return match stands && standing.signed {
+                    true => Ok((Status::Signed(standing.snapshot), wait)),
+                    false => Err(changed()),
+                };
             }
         }
         match must {
@@ -304,6 +309,11 @@ fn superseded() -> Problem {
         "superseded",
         "these bytes were superseded here and are no longer held",
     )
+}
+
+fn changed() -> Problem {
+    let detail = "what is recorded here changed while this request waited";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "changed", detail).retry(1)
 }
 
 fn deleted() -> Problem {
