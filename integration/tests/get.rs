@@ -212,21 +212,31 @@ fn prefer_wait_reads_then_waits_then_answers() {
 fn unsigned_targets_wait_or_are_denied_as_the_rule_says() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()).rules(
-        "[[rule]]\npath = \"deny/*\"\nkind = \"immutable\"\nunsigned = \"deny\"\n\
-         [[rule]]\npath = \"wait/*\"\nkind = \"immutable\"\nunsigned = \"wait\"\n",
+        "[[rule]]\npath = \"deny/*\"\nkind = \"immutable\"\nlearn = \"fetch\"\nunsigned = \"deny\"\n\
+         [[rule]]\npath = \"wait/*\"\nkind = \"immutable\"\nlearn = \"fetch\"\nunsigned = \"wait\"\n",
     ));
     // The signer stands still, so that nothing is signed meanwhile.
     let signer = gate.signer_pid().unwrap();
     crate::support::gate::signal("STOP", signer);
     assert_eq!(gate.put("/deny/x", b"x").status, 201);
     assert_eq!(gate.put("/wait/x", b"x").status, 201);
-    assert_eq!(gate.get("/deny/x").status, 403);
+    // The read that teaches is no exception.
+    for name in ["deny/first", "wait/first"] {
+        fs::write(nginx.file(name), b"first").unwrap();
+    }
+    for target in ["/deny/x", "/deny/first"] {
+        assert_eq!(gate.get(target).status, 403, "{target}");
+    }
     let addr = gate.addr;
-    let waiting = std::thread::spawn(move || http::get(addr, "/wait/x"));
+    let waiting = ["/wait/x", "/wait/first"].map(|target| std::thread::spawn(move || http::get(addr, target)));
     crate::support::gate::signal("CONT", signer);
-    let waited = waiting.join().unwrap();
-    assert!(waited.status == 200 && signed(&waited), "{waited:?}");
-    until("the signature", || gate.get("/deny/x").status == 200);
+    for waiting in waiting {
+        let waited = waiting.join().unwrap();
+        assert!(waited.status == 200 && signed(&waited), "{waited:?}");
+    }
+    for target in ["/deny/x", "/deny/first"] {
+        until("the signature", || gate.get(target).status == 200);
+    }
 }
 
 #[test]

@@ -130,7 +130,10 @@ async fn an_empty_depot_serves_nothing() {
     for name in ["timestamp.json", "root.json", "1.root.json", "1.snapshot.json"] {
         assert_eq!(scene.body(name).await, None, "{name}");
     }
-    assert_eq!((scene.catalog.published().snapshot, scene.catalog.published().upto), (0, 0));
+    assert_eq!(
+        (scene.catalog.published().snapshot, scene.catalog.published().upto),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -141,7 +144,10 @@ async fn a_publication_shows_at_the_next_refresh_and_in_both_views() {
     scene.record(1, 10);
     assert!(scene.catalog.refresh().await.unwrap());
     assert!(!scene.catalog.refresh().await.unwrap());
-    assert_eq!((scene.catalog.published().snapshot, scene.catalog.published().upto), (1, 10));
+    assert_eq!(
+        (scene.catalog.published().snapshot, scene.catalog.published().upto),
+        (1, 10)
+    );
     assert_eq!(scene.body("1.bins.json").await.unwrap(), "{\"view\":\"prefixes\"}");
     assert_eq!(
         scene.body("succinct/1.bins.json").await.unwrap(),
@@ -256,7 +262,11 @@ async fn upto_never_promises_more_than_the_snapshot_holds() {
     assert_eq!(scene.catalog.published().upto, 5);
     scene.publish(2).await;
     scene.catalog.refresh().await.unwrap();
-    assert_eq!(scene.catalog.published().upto, 5, "a newer snapshot holds what an older one held");
+    assert_eq!(
+        scene.catalog.published().upto,
+        5,
+        "a newer snapshot holds what an older one held"
+    );
     scene.record(3, 99);
     scene.catalog.refresh().await.unwrap();
     assert_eq!(scene.catalog.published().upto, 5, "publication 3 is not what is served");

@@ -3,6 +3,7 @@
 //! word. Intake never signs and never answers a client.
 
 mod admit;
+mod refused;
 mod settle;
 mod upload;
 mod watch;
@@ -108,6 +109,7 @@ pub struct Intake {
     doubts: Arc<Notify>,
     unmarked: Arc<std::sync::Mutex<Vec<ReservationId>>>,
     learning: AtomicBool,
+    refused: AtomicBool,
     epoch: watch::Epoch,
 }
 
@@ -131,6 +133,7 @@ impl Intake {
             doubts: Arc::default(),
             unmarked: Arc::default(),
             learning: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             epoch: watch::Epoch::default(),
             parts,
         })

@@ -191,12 +191,7 @@ impl Gate {
     }
 
     fn metadata_at_hand(&self, asked: &Asked<'_>, file: &str) -> Option<Ready> {
-        if !matches!(
-            self.config().gate.metadata_access,
-            None | Some(crate::config::Access::Public)
-        ) {
-            return None;
-        }
+        self.metadata_is_open().ok()?;
         let document = self.parts().catalog.at_hand(file)?;
         let usual = asked.method == Method::GET && asked.accept_encoding.is_none() && asked.if_none_match.is_none();
         let last = self.0.last_document.load();

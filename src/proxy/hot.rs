@@ -10,7 +10,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, answer::Head, headers::{Status, TUFGATE_STATUS}, kept::Kept, memory::Held};
+use super::{
+    Gate,
+    answer::Head,
+    headers::{Status, TUFGATE_STATUS},
+    kept::Kept,
+    memory::Held,
+};
 use crate::config::UpstreamConfig;
 
 /// A target that is ready.

@@ -139,7 +139,9 @@ impl Gate {
                     _ => return Err(error.into()),
                 },
             };
-            if standing.target.is_none() && wanted.is_none() && wait.is_some() && read.query.is_none() {
+            // Who waits for a signature, or may not read without one, must not be who teaches.
+            let first = wait.is_some() || rule.unsigned != Unsigned::Pass;
+            if standing.target.is_none() && wanted.is_none() && first && read.query.is_none() {
                 self.teach_first(&path, rule).await;
                 standing = self.intake().look(&path, rule).await?;
             }
@@ -203,7 +205,7 @@ impl Gate {
         Ok(Found::Nothing)
     }
 
-    /// `Prefer: wait` on an unrecorded path: a neutral read first.
+    /// On an unrecorded path, before a reader is answered for whom its signature counts: a neutral read.
     async fn teach_first(&self, path: &TargetPath, rule: &Rule) {
         // Waiting is the client's wish, never a reason to refuse it: where too many wait, it goes on unwaited.
         let Ok(_held) = self.hold() else { return };
