@@ -49,6 +49,10 @@ fn filter(log: &Log, overriding: Option<String>) -> Result<EnvFilter, LogError> 
     if !log.access {
         directives.push_str(",tufgate::access=off");
     }
+    // Errors there are clients that left, and what concerns a request is in the access log.
+    if !directives.contains("pingora") {
+        directives.push_str(",pingora_core=warn,pingora_proxy=off");
+    }
     EnvFilter::builder()
         .parse(&directives)
         .map_err(|error| LogError::Filter {
@@ -106,6 +110,10 @@ metrics! {
     unlearned_total: IntCounterVec["reason"],
     /// Neutral reads, by outcome.
     neutral_reads_total: IntCounterVec["outcome"],
+    /// 1 while the upstream does not answer.
+    upstream_down: IntGauge,
+    /// Requests of the gate's own that the upstream refused: 401 or 403.
+    neutral_refusals_total: IntCounter,
     /// Neutral reads waiting.
     neutral_queue: IntGauge,
     /// Publications made.
@@ -169,9 +177,15 @@ mod tests {
             json: false,
             access: false,
         };
-        assert_eq!(filter(&log, None).unwrap().to_string(), "tufgate::access=off,info");
+        let quiet = filter(&log, None).unwrap().to_string();
+        assert_eq!(quiet, "tufgate::access=off,pingora_proxy=off,pingora_core=warn,info");
         let over = filter(&log, Some("tufgate=debug".into())).unwrap().to_string();
         assert!(over.contains("tufgate=debug") && !over.contains("info"), "{over}");
+        let asked = filter(&log, Some("info,pingora_core=info".into())).unwrap().to_string();
+        assert!(
+            asked.contains("pingora_core=info") && !asked.contains("pingora_proxy=off"),
+            "{asked}"
+        );
         assert!(matches!(
             filter(&log, Some("a=b=c".into())),
             Err(LogError::Filter { .. })

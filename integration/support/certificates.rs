@@ -55,6 +55,18 @@ impl Authority {
         certificate.der().to_vec()
     }
 
+    /// Writes a certificate that its own key signed, as `openssl req -x509` makes it: an authority's.
+    pub fn self_signed(into: &Path, name: &str, names: &[&str]) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let place = |kind: &str| into.join(format!("{name}.{kind}"));
+        fs::write(place("key"), key.serialize_pem()).unwrap();
+        fs::set_permissions(place("key"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(place("pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    }
+
     /// Directives with which nginx also listens at `addr` by TLS, as a server of these names.
     pub fn nginx(&self, addr: std::net::SocketAddr, names: &[&str]) -> String {
         let folder = self.folder.path();

@@ -176,6 +176,12 @@ impl Gate {
 
     /// Starts it and waits until it is ready.
     pub fn run(&mut self) {
+        self.launch();
+        self.until_ready();
+    }
+
+    /// Starts it, ready or not.
+    pub fn launch(&mut self) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -191,7 +197,6 @@ impl Gate {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        self.until_ready();
     }
 
     /// Waits until `/readyz` says 200 and clients can connect, which is not the gate's to say where the listener is

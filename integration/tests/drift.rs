@@ -149,6 +149,16 @@ fn drift_ends_with_the_recorded_bytes() {
 fn operators_accept_reject_and_forget() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/unread", b"old");
+    fs::write(nginx.file("unread"), b"new").unwrap();
+    for action in ["accept", "reject"] {
+        let unseen = gate.command(&["drift", action, "unread"]);
+        let said = String::from_utf8_lossy(&unseen.stderr).into_owned();
+        assert!(
+            said.contains("hint: ") && said.contains("read it once through the gate"),
+            "{said}"
+        );
+    }
     let drift = |path: &str, old: &[u8], new: &[u8]| {
         gate.publish(&format!("/{path}"), old);
         fs::write(nginx.file(path), new).unwrap();

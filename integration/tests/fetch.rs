@@ -844,14 +844,19 @@ fn a_refusal_is_told_in_the_servers_words() {
         );
         Behaviour::Raw([head, body].concat().into_bytes())
     };
-    for (kind, tries) in [("drift", 1), ("unverifiable", 1), ("upstream-broken", 2)] {
+    for (kind, tries) in [
+        ("drift", 1),
+        ("mismatch", 1),
+        ("unverifiable", 1),
+        ("upstream-broken", 2),
+    ] {
         origin.script("/top.txt", problem(kind, "one\u{1b}[2Jtwo"));
         let before = origin.count("/top.txt");
         let words = ["502 Bad Gateway: one\\u{1b}[2Jtwo"];
         let err = fails(site.asking("1", &[&origin.url()]).arg("top.txt"), 1, &words);
         assert_eq!(
             err.contains("hint: ") && err.contains("`tufgate drift list`"),
-            kind == "drift",
+            ["drift", "mismatch"].contains(&kind),
             "{err}"
         );
         assert_eq!(origin.count("/top.txt") - before, tries, "{kind}");

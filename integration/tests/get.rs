@@ -1,6 +1,12 @@
 //! Reads: learning, verifying, the three name forms, ranges, conditions, queries, waiting, redirects, broken upstreams.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tufgate::Digest;
 
@@ -206,21 +212,31 @@ fn prefer_wait_reads_then_waits_then_answers() {
 fn unsigned_targets_wait_or_are_denied_as_the_rule_says() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()).rules(
-        "[[rule]]\npath = \"deny/*\"\nkind = \"immutable\"\nunsigned = \"deny\"\n\
-         [[rule]]\npath = \"wait/*\"\nkind = \"immutable\"\nunsigned = \"wait\"\n",
+        "[[rule]]\npath = \"deny/*\"\nkind = \"immutable\"\nlearn = \"fetch\"\nunsigned = \"deny\"\n\
+         [[rule]]\npath = \"wait/*\"\nkind = \"immutable\"\nlearn = \"fetch\"\nunsigned = \"wait\"\n",
     ));
     // The signer stands still, so that nothing is signed meanwhile.
     let signer = gate.signer_pid().unwrap();
     crate::support::gate::signal("STOP", signer);
     assert_eq!(gate.put("/deny/x", b"x").status, 201);
     assert_eq!(gate.put("/wait/x", b"x").status, 201);
-    assert_eq!(gate.get("/deny/x").status, 403);
+    // The read that teaches is no exception.
+    for name in ["deny/first", "wait/first"] {
+        fs::write(nginx.file(name), b"first").unwrap();
+    }
+    for target in ["/deny/x", "/deny/first"] {
+        assert_eq!(gate.get(target).status, 403, "{target}");
+    }
     let addr = gate.addr;
-    let waiting = std::thread::spawn(move || http::get(addr, "/wait/x"));
+    let waiting = ["/wait/x", "/wait/first"].map(|target| std::thread::spawn(move || http::get(addr, target)));
     crate::support::gate::signal("CONT", signer);
-    let waited = waiting.join().unwrap();
-    assert!(waited.status == 200 && signed(&waited), "{waited:?}");
-    until("the signature", || gate.get("/deny/x").status == 200);
+    for waiting in waiting {
+        let waited = waiting.join().unwrap();
+        assert!(waited.status == 200 && signed(&waited), "{waited:?}");
+    }
+    for target in ["/deny/x", "/deny/first"] {
+        until("the signature", || gate.get(target).status == 200);
+    }
 }
 
 #[test]
@@ -242,6 +258,39 @@ fn retracted_paths_are_410_in_every_form_and_leave_the_metadata() {
     until("it to leave the metadata", || {
         crate::matrix::fetch_with_tufgate(&gate, "d/bad.txt").is_err()
     });
+}
+
+#[test]
+fn a_retraction_is_obeyed_when_the_command_returns() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    // Several, since the gate looks around at moments of its own.
+    for name in ["a", "b", "c", "d", "e"] {
+        let target = format!("/{name}");
+        gate.publish(&target, name.as_bytes());
+        // Until it is answered without any look-up.
+        (0..5).for_each(|_| assert_eq!(gate.get(&target).status, 200));
+        let (addr, asked, done) = (gate.addr, target.clone(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&done);
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !told.load(Ordering::Acquire) {
+                seen.push(crate::support::http::get(addr, &asked));
+            }
+            seen
+        });
+        let output = gate.command(&["retract", name, "--reason", "test", "--json"]);
+        let refused = gate.get(&target).status;
+        done.store(true, Ordering::Release);
+        assert_eq!(refused, 410, "{output:?}");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let gone = said["snapshot"].as_u64().unwrap();
+        for response in reader.join().unwrap().iter().filter(|seen| seen.status == 200) {
+            let status = response.header("tufgate-status").unwrap();
+            let snapshot: u64 = status.strip_prefix("signed; snapshot=").unwrap().parse().unwrap();
+            assert!(snapshot < gone, "{status}, but snapshot {gone} does not list it");
+        }
+    }
 }
 
 #[test]

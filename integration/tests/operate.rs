@@ -82,6 +82,57 @@ fn bad_keys_are_64_and_named() {
 }
 
 #[test]
+fn a_check_looks_at_the_cache_folder_and_leaves_it_alone() {
+    let (_folder, dir) = prepared();
+    assert_eq!(check(&dir).0, Some(0));
+    let cache = dir.join("cache");
+    assert!(!cache.exists(), "nothing is made");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
+    for more in [&["--check"][..], &[]] {
+        let output = tufgate(&dir, &[&["serve", "--config", "tufgate.toml"], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(
+            said.contains("it has mode 755") && said.contains("`chmod 700 "),
+            "{said}"
+        );
+    }
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(check(&dir).0, Some(0));
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "not even a lock");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/a", b"a");
+    for args in [
+        &["audit"][..],
+        &["audit", "--json"],
+        &["status"],
+        &["status", "--json"],
+        &["drift", "list"],
+        &["policy", "explain", "a"],
+    ] {
+        let mut child = Command::new(binary())
+            .args(args)
+            .args(["--config", "tufgate.toml"])
+            .current_dir(&gate.dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Before it has anything to say.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_wrong_passphrase_is_64_and_the_right_one_works() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
@@ -326,6 +377,101 @@ fn a_listen_address_in_use_is_64_at_once() {
 }
 
 #[test]
+fn sighup_without_a_certificate_is_one_line() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    let signer = gate.signer_pid().unwrap();
+    for (pid, lines) in [(gate.pid(), 1), (signer, 2)] {
+        signal("HUP", pid);
+        until("its line", || {
+            gate.log().matches("SIGHUP: nothing to reload").count() == lines
+        });
+    }
+    gate.publish("/a", b"a");
+    assert_eq!(gate.signer_pid(), Some(signer), "the same process");
+}
+
+#[test]
+fn an_init_that_makes_no_sense_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[upstream]\nurl = \"http://127.0.0.1:9\"\n";
+    fs::write(folder.path().join("tufgate.toml"), config).unwrap();
+    let (code, said) = check(folder.path());
+    assert!(code == Some(64) && said.contains("run `tufgate init"), "{said}");
+    let common = ["init", "--root-dir", "root", "--unencrypted"];
+    for (more, words) in [
+        (&["--root-keys", "1", "--root-threshold", "2"][..], "cannot be met"),
+        (&["--bins", "17"], "not a power of two"),
+    ] {
+        let output = tufgate(folder.path(), &[&common[..], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(words), "{said}");
+        assert!(!said.contains("write `bins"), "{said}");
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "the configuration alone"
+    );
+}
+
+#[test]
+fn a_dead_upstream_is_told_once_and_so_is_its_return() {
+    let mut nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    let told = |words: &str| gate.log().matches(words).count();
+    assert_eq!(
+        (gate.metric("tufgate_upstream_down"), told("does not answer")),
+        (0.0, 0)
+    );
+    nginx.stop();
+    for method in ["GET", "PUT", "GET"] {
+        assert_eq!(http::request(gate.addr, method, "/x", &[], b"x").status, 502);
+    }
+    assert_eq!(
+        (gate.metric("tufgate_upstream_down"), told("does not answer")),
+        (1.0, 1)
+    );
+    let status = String::from_utf8_lossy(&gate.command(&["status"]).stdout).into_owned();
+    assert!(status.contains("upstream   does not answer"), "{status}");
+    nginx.restart();
+    assert_eq!(gate.put("/x", b"x").status, 201);
+    assert_eq!((gate.metric("tufgate_upstream_down"), told("answers again")), (0.0, 1));
+}
+
+#[test]
+fn a_second_gate_over_a_ledger_hears_of_the_first_at_once() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    let text = fs::read_to_string(gate.dir.join("tufgate.toml")).unwrap();
+    let text = text.replace(&gate.addr.to_string(), &free_addr().to_string());
+    let text = text.replace(&gate.admin.to_string(), &free_addr().to_string());
+    fs::write(gate.dir.join("second.toml"), text).unwrap();
+    let output = tufgate(&gate.dir, &["serve", "--config", "second.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for words in [
+        "another gate runs over this ledger",
+        "in use by another gate",
+        "hint: is this gate running already?",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_head_is_no_error() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    let mut client = http::connect(gate.addr);
+    client.write_all(b"G").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(gate.get("/none").status, 404);
+    assert!(!gate.log().contains("ERROR"), "{}", gate.log());
+}
+
+#[test]
 fn sigterm_lets_requests_in_flight_end_and_exits_0() {
     let nginx = Nginx::start_with("location /slow/ { limit_rate 400k; }");
     let mut gate = Gate::start(&Setup::learning(nginx.url()));
@@ -347,6 +493,24 @@ fn sigterm_lets_requests_in_flight_end_and_exits_0() {
         "{} of {} bytes",
         response.body.len(),
         body.len()
+    );
+}
+
+#[test]
+fn a_transfer_that_outlasts_the_grace_is_cut_and_the_signer_is_not() {
+    let nginx = Nginx::start_with("location /slow/ { limit_rate 100k; }");
+    let mut gate = Gate::start(&Setup::learning(nginx.url()).gate("grace = \"1s\"\n"));
+    fs::write(nginx.file("slow/file"), vec![3_u8; 10_000_000]).unwrap();
+    let mut reader = http::connect(gate.addr);
+    reader.write_all(b"GET /slow/file HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    reader.read_exact(&mut [0; 1]).unwrap();
+    assert_eq!(gate.terminate(), Some(1), "{}", gate.log());
+    let log = gate.log();
+    assert!(log.contains("error: stopped, but cut a request in flight\n"), "{log}");
+    assert_eq!(log.matches("shutting down").count(), 1, "{log}");
+    assert!(
+        log.contains("stopped; cut a request in flight") && !log.contains("role "),
+        "{log}"
     );
 }
 
@@ -573,7 +737,8 @@ fn a_full_disk_stops_writes_not_reads_and_heals() {
 
 #[test]
 fn an_upstream_that_is_down_is_502_as_a_problem() {
-    let gate = Gate::start(&Setup::learning(format!("http://{}", free_addr())));
+    let down = format!("http://{}", free_addr());
+    let gate = Gate::start(&Setup::learning(down).extra("[metadata]\naccess = \"public\"\n"));
     for response in [
         gate.get("/x"),
         gate.put("/x", b"x"),

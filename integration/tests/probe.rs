@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -162,6 +163,22 @@ fn only_credentials_that_open_the_path_open_the_metadata() {
 }
 
 #[test]
+fn clients_that_cannot_send_credentials_are_told_so() {
+    let at = probing("/guarded.txt");
+    let url = at.gate.url();
+    for args in [&["verify"][..], &["get", "a", "--store", "store"]] {
+        let rest = ["--url", &url, "--root", "metadata/1.root.json"];
+        let output = tufgate(&at.gate.dir, &[args, &rest].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("401") && said.contains("cannot send credentials"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_yes_is_remembered_for_a_moment_and_a_no_never() {
     let at = probing("/token/x");
     // The gate's own question at its start.
@@ -244,6 +261,114 @@ fn a_gate_before_a_guarded_upstream_wants_to_be_told() {
     ] {
         let at = probing(path);
         assert!(at.gate.log().contains(words), "{}", at.gate.log());
+    }
+}
+
+/// A gate that is told nothing of who may read the metadata, started while its upstream is away.
+fn started_alone(nginx: &mut Nginx) -> (tempfile::TempDir, Gate) {
+    nginx.stop();
+    let folder = tempfile::Builder::new().prefix("tufgate-test-").tempdir().unwrap();
+    let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+    gate.launch();
+    let (addr, admin) = (gate.addr, gate.admin);
+    until("it to listen", || {
+        [addr, admin]
+            .iter()
+            .all(|addr| std::net::TcpStream::connect(addr).is_ok())
+    });
+    for file in ["timestamp.json", "1.root.json", "root.json", "none.json"] {
+        let closed = gate.get(&format!("/metadata/{file}"));
+        refused(&closed, 503);
+        assert_eq!(closed.problem().as_deref(), Some("metadata-access"), "{closed:?}");
+    }
+    until("the signer", || gate.dir.join("metadata/timestamp.json").exists());
+    let ready = http::get(admin, "/readyz");
+    let said = String::from_utf8_lossy(&ready.body).into_owned();
+    assert!(
+        ready.status == 503 && said.contains("whether it asks anonymous readers for credentials"),
+        "{said}"
+    );
+    (folder, gate)
+}
+
+#[test]
+fn nobody_reads_the_metadata_before_the_upstream_was_asked() {
+    let mut open = Nginx::start();
+    let (_folder, gate) = started_alone(&mut open);
+    open.restart();
+    until("the metadata", || gate.get("/metadata/timestamp.json").status == 200);
+    assert_eq!(http::get(gate.admin, "/readyz").status, 200);
+
+    let mut guarded = upstream();
+    let (_folder, gate) = started_alone(&mut guarded);
+    guarded.restart();
+    until("the answer", || gate.log().contains("the metadata stays closed"));
+    assert!(gate.log().contains("access = \\\"probe\\\""), "{}", gate.log());
+    let closed = gate.get("/metadata/timestamp.json");
+    refused(&closed, 503);
+    assert_eq!(http::get(gate.admin, "/readyz").status, 503);
+    assert_eq!(
+        gate.get("/guarded.txt").status,
+        401,
+        "paths are the upstream's to guard"
+    );
+}
+
+#[test]
+fn a_folder_below_a_rule_is_asked_about_too() {
+    let server = "
+        location /releases/ { auth_basic \"r\"; auth_basic_user_file @DIR@/passwords; }
+        location /token/ { if ($http_authorization = \"\") { return 403; } }
+    ";
+    let nginx = Nginx::start_as("", server, &[("passwords", PASSWORDS)]);
+    for (rule, status) in [("releases/**", "401"), ("a/**", ""), ("token/*.txt", "403")] {
+        let folder = tempfile::Builder::new().prefix("tufgate-test-").tempdir().unwrap();
+        let rules = format!("[[rule]]\npath = \"{rule}\"\nkind = \"immutable\"\n");
+        let setup = Setup::learning(nginx.url()).rules(&rules);
+        let mut gate = Gate::prepare(&setup, folder.path().to_path_buf());
+        if status.is_empty() {
+            gate.run();
+            continue;
+        }
+        let refused = tufgate(&gate.dir, &["serve", "--config", "tufgate.toml"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(64), "{said}");
+        assert!(said.contains(status) && said.contains("access = \"public\""), "{said}");
+    }
+}
+
+#[test]
+fn reads_of_the_gates_own_that_are_refused_are_told_once() {
+    let server = "location /deep/er/ { auth_basic \"r\"; auth_basic_user_file @DIR@/passwords; }";
+    let nginx = Nginx::start_as("", server, &[("passwords", PASSWORDS)]);
+    for name in ["a", "b"] {
+        fs::write(nginx.file(&format!("deep/er/{name}")), name).unwrap();
+    }
+    let warning = "to the gate's own read of `/deep/er/";
+    for (identity, words) in [("", "is everybody's"), (NOBODY, "in spite of `[upstream.identity]`")] {
+        let mut setup = Setup::learning(nginx.url());
+        if !identity.is_empty() {
+            let file = nginx.dir().join("identity");
+            fs::write(&file, identity).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            setup = setup.extra(&format!(
+                "[upstream.identity]\nauthorization_file = \"{}\"\n",
+                file.display()
+            ));
+        }
+        let gate = Gate::start(&setup);
+        assert!(!gate.log().contains(warning));
+        for (name, count) in [("a", 1.0), ("b", 2.0)] {
+            let credentials = [("Authorization", ALICE)];
+            let read = http::request(gate.addr, "GET", &format!("/deep/er/{name}"), &credentials, b"");
+            assert_eq!(read.status, 200);
+            until("the gate's own read", || {
+                gate.metric("tufgate_neutral_refusals_total") >= count
+            });
+        }
+        let log = gate.log();
+        assert_eq!(log.matches(warning).count(), 1, "{log}");
+        assert!(log.contains(words) && !log.contains(NOBODY), "{log}");
     }
 }
 

@@ -28,6 +28,12 @@ fn an_accepted_put_is_stored_and_signed() {
         read.header("repr-digest").unwrap(),
         format!("sha-256=:{}:", digest64(b"bytes"))
     );
+    // The same bytes again need no other publication.
+    let again = gate.put("/a/b.txt", b"bytes");
+    assert!(
+        again.header("tufgate-status").unwrap().starts_with("signed; snapshot="),
+        "{again:?}"
+    );
 }
 
 fn digest64(bytes: &[u8]) -> String {

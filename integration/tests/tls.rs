@@ -283,6 +283,55 @@ fn a_signal_takes_the_certificate_at_once() {
 }
 
 #[test]
+fn an_authoritys_certificate_is_told_to_operator_and_client() {
+    let nginx = Nginx::start();
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::learning(nginx.url()).extra(TLS);
+    let mut gate = Gate::prepare(&setup, folder.path().to_path_buf());
+    Authority::self_signed(folder.path(), "gate", &["localhost"]);
+    gate.run();
+    assert!(gate.log().contains("is an authority's (CA:TRUE)"), "{}", gate.log());
+    let url = format!("https://localhost:{}", gate.addr.port());
+    for command in ["get", "verify"] {
+        let mut args = vec![
+            command,
+            "--url",
+            &url,
+            "--root",
+            "metadata/1.root.json",
+            "--ca",
+            "gate.pem",
+        ];
+        if command == "get" {
+            args.extend(["--store", "store", "a"]);
+        }
+        let output = tufgate(folder.path(), &args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("(CA:TRUE)"), "{said}");
+        assert!(!said.contains("CaUsedAsEndEntity"), "{said}");
+        if command == "get" {
+            assert!(said.contains("-addext basicConstraints=CA:FALSE"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn verify_takes_an_authority() {
+    let site = Secured::start();
+    let (url, ca) = (site.url(""), site.authority.file());
+    let verify = [
+        "verify",
+        "--url",
+        url.trim_end_matches('/'),
+        "--root",
+        "metadata/1.root.json",
+    ];
+    assert!(!tufgate(&site.gate.dir, &verify).status.success());
+    let output = tufgate(&site.gate.dir, &[&verify[..], &["--ca", ca.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_certificate_that_cannot_be_used_keeps_the_gate_from_starting() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();

@@ -124,6 +124,7 @@ impl Admin {
         status.uptime = Some(self.health.uptime().as_secs());
         status.roles = self.health.roles();
         status.draining = self.health.draining();
+        status.upstream_down = self.metrics.upstream_down.get() != 0;
         Ok(status)
     }
 }

@@ -34,6 +34,9 @@ pub struct Status {
     /// The answering process is about to end.
     #[serde(default)]
     pub draining: bool,
+    /// The upstream did not answer the last request.
+    #[serde(default)]
+    pub upstream_down: bool,
     /// Roles of the answering process.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
@@ -128,6 +131,9 @@ impl fmt::Display for Status {
                 if self.draining { ", draining" } else { "" }
             )?,
             None => writeln!(f, "gate       not running")?,
+        }
+        if self.upstream_down {
+            writeln!(f, "upstream   does not answer")?;
         }
         for (role, state) in &self.roles {
             match state {

@@ -77,7 +77,10 @@ impl CacheError {
                 "`chmod 700 '{}'` as the user that the gate runs as, or name a folder of its own in `cache.path`",
                 folder.display()
             )),
-            Self::InUse { .. } => Some("give each gate a `cache.path` of its own".into()),
+            Self::InUse { .. } => Some(
+                "is this gate running already? stop it first; gates over ledgers of their own need a `cache.path` each"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -75,6 +75,33 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// Whether a folder is one that [`Folder::open`] would take or make; nothing is made, and nothing locked.
+pub(super) fn check(path: &Path) -> Result<(), CacheError> {
+    let failed = |source| CacheError::Folder {
+        folder: path.to_owned(),
+        source,
+    };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => private(path, &metadata, rustix::process::geteuid().as_raw()),
+        Ok(_) => Err(failed(io::ErrorKind::NotADirectory.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether the folder is this user's alone.
+fn private(path: &Path, metadata: &Metadata, user: u32) -> Result<(), CacheError> {
+    let detail = match metadata.mode() & 0o7777 {
+        _ if metadata.uid() != user => format!("it belongs to user {}", metadata.uid()),
+        mode if mode & 0o077 != 0 => format!("it has mode {mode:o}"),
+        _ => return Ok(()),
+    };
+    Err(CacheError::NotPrivate {
+        folder: path.to_owned(),
+        detail,
+    })
+}
+
 impl Folder {
     /// Makes the folder where it is missing, checks that it is this user's alone, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, CacheError> {
@@ -89,17 +116,7 @@ impl Folder {
             .map_err(failed)?;
         let metadata = fs::metadata(path).map_err(failed)?;
         let user = rustix::process::geteuid().as_raw();
-        let detail = match metadata.mode() & 0o7777 {
-            _ if metadata.uid() != user => Some(format!("it belongs to user {}", metadata.uid())),
-            mode if mode & 0o077 != 0 => Some(format!("it has mode {mode:o}")),
-            _ => None,
-        };
-        if let Some(detail) = detail {
-            return Err(CacheError::NotPrivate {
-                folder: path.to_owned(),
-                detail,
-            });
-        }
+        private(path, &metadata, user)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)

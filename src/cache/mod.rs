@@ -93,6 +93,14 @@ impl Cache {
         })))
     }
 
+    /// Whether [`Cache::open`] would find its folder fit for use; the same errors, but nothing is made and nothing locked.
+    pub fn check(config: &config::Cache) -> Result<(), CacheError> {
+        match config.disk {
+            0 => Ok(()),
+            _ => folder::check(&config.path),
+        }
+    }
+
     /// The artifact, where it is in memory or in a file that is mapped already: for the hot path. One look-up; for a mapped
     /// file also one `stat` of an inode that is in memory, which tells whether somebody touched the file. Counts hits
     /// alone: [`Cache::find`] follows and counts the miss.

@@ -159,14 +159,9 @@ impl Catalog {
         Ok(Some(document))
     }
 
-    /// Version of the snapshot served; 0 before the first.
-    pub fn snapshot_version(&self) -> u64 {
-        self.published.borrow().snapshot
-    }
-
-    /// All observations up to and with this one are in the snapshot served.
-    pub fn upto(&self) -> Seq {
-        self.published.borrow().upto
+    /// What is served at this moment.
+    pub fn published(&self) -> Published {
+        *self.published.borrow()
     }
 
     /// Follows publications.

@@ -130,7 +130,10 @@ async fn an_empty_depot_serves_nothing() {
     for name in ["timestamp.json", "root.json", "1.root.json", "1.snapshot.json"] {
         assert_eq!(scene.body(name).await, None, "{name}");
     }
-    assert_eq!((scene.catalog.snapshot_version(), scene.catalog.upto()), (0, 0));
+    assert_eq!(
+        (scene.catalog.published().snapshot, scene.catalog.published().upto),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -141,7 +144,10 @@ async fn a_publication_shows_at_the_next_refresh_and_in_both_views() {
     scene.record(1, 10);
     assert!(scene.catalog.refresh().await.unwrap());
     assert!(!scene.catalog.refresh().await.unwrap());
-    assert_eq!((scene.catalog.snapshot_version(), scene.catalog.upto()), (1, 10));
+    assert_eq!(
+        (scene.catalog.published().snapshot, scene.catalog.published().upto),
+        (1, 10)
+    );
     assert_eq!(scene.body("1.bins.json").await.unwrap(), "{\"view\":\"prefixes\"}");
     assert_eq!(
         scene.body("succinct/1.bins.json").await.unwrap(),
@@ -250,19 +256,23 @@ async fn upto_never_promises_more_than_the_snapshot_holds() {
     let scene = Scene::new().await;
     scene.publish(1).await;
     scene.catalog.refresh().await.unwrap();
-    assert_eq!(scene.catalog.upto(), 0, "the ledger has not recorded it yet");
+    assert_eq!(scene.catalog.published().upto, 0, "the ledger has not recorded it yet");
     scene.record(1, 5);
     assert!(scene.catalog.refresh().await.unwrap());
-    assert_eq!(scene.catalog.upto(), 5);
+    assert_eq!(scene.catalog.published().upto, 5);
     scene.publish(2).await;
     scene.catalog.refresh().await.unwrap();
-    assert_eq!(scene.catalog.upto(), 5, "a newer snapshot holds what an older one held");
+    assert_eq!(
+        scene.catalog.published().upto,
+        5,
+        "a newer snapshot holds what an older one held"
+    );
     scene.record(3, 99);
     scene.catalog.refresh().await.unwrap();
-    assert_eq!(scene.catalog.upto(), 5, "publication 3 is not what is served");
+    assert_eq!(scene.catalog.published().upto, 5, "publication 3 is not what is served");
     scene.publish(3).await;
     scene.catalog.refresh().await.unwrap();
-    assert_eq!(scene.catalog.upto(), 99);
+    assert_eq!(scene.catalog.published().upto, 99);
 }
 
 #[tokio::test]
@@ -283,7 +293,7 @@ async fn a_broken_publication_leaves_the_last_one_served() {
     let damaged = scene.catalog.refresh().await.unwrap_err();
     assert!(matches!(damaged, CatalogError::Damaged { .. }));
     assert_eq!(scene.body("timestamp.json").await, served);
-    assert_eq!(scene.catalog.snapshot_version(), 5);
+    assert_eq!(scene.catalog.published().snapshot, 5);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     audit::{self, Report, Severity, Subject},
-    cli::{CliError, block_on, print_json},
+    cli::{CliError, block_on, print, print_json},
     clock::{Clock as _, SystemClock},
     config::Config,
     depot::fs::FsDepot,
@@ -37,7 +37,7 @@ impl Audit {
         let report = block_on(report(&config))?;
         match self.json {
             true => print_json(&report)?,
-            false => println!("{report}"),
+            false => print(&report)?,
         }
         let of = |severity| report.findings().filter(|finding| finding.severity == severity).count();
         let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));

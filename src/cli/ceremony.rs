@@ -8,14 +8,15 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, block_on,
-        init::{InitArgs, InitError, InitOptions, Initialised, init, vacant},
-        print_json,
+        init::{InitArgs, InitError, InitOptions, Initialised, check, init, vacant},
+        print, print_json,
     },
     clock::{Clock, SystemClock},
     config::Config,
     depot::fs::FsDepot,
     ledger::{Ledger as _, sqlite::SqliteLedger},
     server::{StartError, error::RESTORE_HINT},
+    tuf::layout::Generation,
 };
 
 /// Make keys and the first root
@@ -38,6 +39,11 @@ impl Init {
     /// Makes them.
     pub fn run(self) -> Result<(), CliError> {
         let config = Config::load(&self.config)?;
+        if let Some(bins) = self.bins.filter(|bins| Generation::of(*bins).is_none()) {
+            return Err(CliError::usage(format_args!(
+                "`--bins {bins}` is not a power of two from 2 to 16384"
+            )));
+        }
         if let Some(bins) = self.bins.filter(|bins| *bins != config.tuf.bins) {
             let message = format!(
                 "`--bins {bins}` differs from the configuration, which says {}",
@@ -54,13 +60,12 @@ impl Init {
                 "created": made.created.iter().map(|(path, encrypted)| json!({"path": path, "encrypted": encrypted})).collect::<Vec<_>>(),
             })),
             false => {
-                println!("{made}");
-                println!(
+                print(made)?;
+                print(format_args!(
                     "next: give clients `{}`, take `{}` offline, then `tufgate serve`",
                     config.depot.join("1.root.json").display(),
                     options.root_dir.display()
-                );
-                Ok(())
+                ))
             }
         }
     }
@@ -68,6 +73,7 @@ impl Init {
 
 /// Makes ledger and depot where they are missing, and performs the ceremony.
 pub async fn perform(config: &Config, options: &InitOptions) -> Result<Initialised, CliError> {
+    check(config, options).map_err(failed)?;
     let depot = FsDepot::open(&config.depot).map_err(StartError::from)?;
     // Before there is a ledger: beside metadata, an empty one looks like one that forgot.
     if let Err(error) = vacant(&depot).await {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, block_on, operator, print_json},
+    cli::{CliError, block_on, operator, print, print_json},
     clock::{Clock, SystemClock},
     config::Config,
     ledger::{self, Act, AuditLine, Ledger},
@@ -80,14 +80,13 @@ async fn list(common: Common) -> Result<(), CliError> {
     if common.json {
         print_json(&json!({"drifts": drifts}))?;
     } else if drifts.is_empty() {
-        println!("no drift");
+        print("no drift")?;
     } else {
         for drift in &drifts {
-            println!("{}\n  recorded {}", drift.path, drift.recorded);
-            println!(
-                "  upstream {} ({} bytes), seen {}",
-                drift.observed, drift.observed_length, drift.at
-            );
+            print(format_args!(
+                "{}\n  recorded {}\n  upstream {} ({} bytes), seen {}",
+                drift.path, drift.recorded, drift.observed, drift.observed_length, drift.at
+            ))?;
         }
     }
     match drifts.len() {
@@ -109,19 +108,17 @@ impl One {
         let config = Config::load(&self.common.config)?;
         let store = Store::existing(&config)?;
         let entry = store.ledger.lookup(&self.path).await.map_err(operator::failed)?;
-        let drift = entry
-            .drift
-            .ok_or_else(|| CliError::failed(format_args!("`{}` has not drifted", self.path)))?;
+        let drift = entry.drift.ok_or_else(|| {
+            let message = format!("`{}` has not drifted, as far as the gate has seen", self.path);
+            CliError::failed(message).hint("where the upstream has other bytes, read it once through the gate")
+        })?;
         Ok(Found { config, store, drift })
     }
 
     fn report(&self, done: &str, snapshot: Option<u64>, text: &str) -> Result<(), CliError> {
         match self.common.json {
             true => print_json(&json!({ done: self.path, "snapshot": snapshot })),
-            false => {
-                println!("{done} `{}`: {text}", self.path);
-                Ok(())
-            }
+            false => print(format_args!("{done} `{}`: {text}", self.path)),
         }
     }
 }

@@ -156,6 +156,20 @@ pub enum InitError {
     },
 }
 
+/// Whether a root can be made as asked for; nothing is read or made.
+pub fn check(config: &Config, options: &InitOptions) -> Result<(), InitError> {
+    if !(1..=options.root_keys).contains(&options.root_threshold) {
+        return Err(InitError::Threshold {
+            keys: options.root_keys,
+            threshold: options.root_threshold,
+        });
+    }
+    match config.tuf.layout == Layout::Flat && config.keys.targets.is_none() {
+        true => Err(InitError::NoTargetsKey),
+        false => Ok(()),
+    }
+}
+
 /// Makes keys and the first root. Where no targets key is online, the root keys sign targets.json, too, and its first
 /// version is made here.
 pub async fn init(
@@ -164,20 +178,7 @@ pub async fn init(
     options: &InitOptions,
     now: Timestamp,
 ) -> Result<Initialised, InitError> {
-    let InitOptions {
-        root_keys,
-        root_threshold,
-        ..
-    } = *options;
-    if !(1..=root_keys).contains(&root_threshold) {
-        return Err(InitError::Threshold {
-            keys: root_keys,
-            threshold: root_threshold,
-        });
-    }
-    if config.tuf.layout == Layout::Flat && config.keys.targets.is_none() {
-        return Err(InitError::NoTargetsKey);
-    }
+    check(config, options)?;
     vacant(depot).await?;
 
     let mut created = Vec::new();
@@ -187,7 +188,7 @@ pub async fn init(
     let targets = targets.map(|file| online(file, &mut created)).transpose()?;
     let roots = root_files(options, &mut created)?;
 
-    let threshold = root_threshold as u64;
+    let threshold = options.root_threshold as u64;
     let held_by = |keys: &[Arc<FileKey>], threshold| RoleKeys {
         keys: keys
             .iter()

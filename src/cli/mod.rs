@@ -3,7 +3,13 @@
 //! Every subcommand returns a [`CliError`] that knows its exit code (DESIGN 9): 1 failed or found something, 2 usage,
 //! 64 bad configuration, 65 damaged data.
 
-use std::{fmt, future::Future, io::Write as _, path::Path, process::ExitCode};
+use std::{
+    fmt,
+    future::Future,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -75,7 +81,7 @@ impl Cli {
             Command::Audit(audit) => audit.run(),
             Command::Drift(drift) => drift.run(),
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
-            Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
+            Command::Policy(policy) => policy.run(&mut io::stdout()).or_else(policy_failed),
             Command::Init(init) => init.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
@@ -88,7 +94,7 @@ impl Cli {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Not `eprintln!`, which panics where standard error is closed or its disk is full.
-                let _ = writeln!(std::io::stderr(), "{error}");
+                let _ = writeln!(io::stderr(), "{error}");
                 ExitCode::from(error.code)
             }
         }
@@ -144,7 +150,7 @@ impl CliError {
     }
 
     /// A file or folder that could not be read or written: exit code 1.
-    pub fn io(path: &Path, error: &std::io::Error) -> Self {
+    pub fn io(path: &Path, error: &io::Error) -> Self {
         Self::failed(format_args!("`{}`: {error}", path.display()))
     }
 }
@@ -191,11 +197,25 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(runtime.block_on(future))
 }
 
+/// Prints to standard output, and ends the line. Not `println!`, which panics where nobody reads.
+pub fn print(text: impl fmt::Display) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    unless_left(written).map_err(|error| CliError::failed(format_args!("standard output: {error}")))
+}
+
 /// Prints a value as JSON, one line.
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
-    println!("{}", printable_json(&text));
-    Ok(())
+    print(printable_json(&text))
+}
+
+/// A reader that has seen enough, such as `head`, makes no failure of what was written.
+pub fn unless_left(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 impl From<get::GetError> for CliError {
@@ -208,12 +228,10 @@ impl From<get::GetError> for CliError {
     }
 }
 
-impl From<policy::PolicyError> for CliError {
-    fn from(error: policy::PolicyError) -> Self {
-        match error {
-            policy::PolicyError::Config(error) => error.into(),
-            error => Self::failed(error),
-        }
+fn policy_failed(error: policy::PolicyError) -> Result<(), CliError> {
+    match error {
+        policy::PolicyError::Config(error) => Err(error.into()),
+        policy::PolicyError::Output(error) => unless_left(Err(error)).map_err(CliError::failed),
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cli::CliError,
     clock::{Clock, SystemClock},
+    intake,
     ledger::{Act, Ledger, LedgerError, Observation, Seq},
     server::error::AUDIT_HINT,
     target::TargetPath,
@@ -71,8 +75,14 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Wakes the signer and waits until a publication covers `seq`.
+/// Wakes the signer and waits until a publication covers `seq`, committed just now, and no gate goes by what stood before.
 pub async fn published(ledger: &dyn Ledger, socket: &Path, seq: Seq) -> Result<Outcome, CliError> {
+    let obeyed = sleep(intake::TRUST);
+    let (outcome, ()) = tokio::join!(covered_by(ledger, socket, seq), obeyed);
+    outcome
+}
+
+async fn covered_by(ledger: &dyn Ledger, socket: &Path, seq: Seq) -> Result<Outcome, CliError> {
     let covered = async || -> Result<Option<Outcome>, CliError> {
         let publication = ledger.publication().await.map_err(failed)?;
         Ok(publication

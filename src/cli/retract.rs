@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, block_on, operator, print_json},
+    cli::{CliError, block_on, operator, print, print_json},
     config::Config,
     ledger::{Act, State, rule},
     server::Store,
@@ -54,10 +54,7 @@ impl Retract {
         let outcome = operator::published(&*store.ledger, &config.signer.socket, seq).await?;
         match self.json {
             true => print_json(&json!({"retracted": path, "snapshot": outcome.snapshot()})),
-            false => {
-                println!("retracted `{path}`: {outcome}");
-                Ok(())
-            }
+            false => print(format_args!("retracted `{path}`: {outcome}")),
         }
     }
 }

@@ -73,12 +73,24 @@ impl Serve {
             (true, _) => Ends::SignalsOrInput,
         };
         let nothing = async { Ok(()) };
-        serve(config, roles, nothing, ends.wait(), |running| {
+        let proxy = roles.proxy;
+        serve(config, roles, nothing, ends, |running| {
+            if proxy {
+                warn_of_address();
+            }
             if self.supervised {
                 tokio::spawn(child::report(running.published.clone(), running.metrics.clone()));
             }
         })
     }
+}
+
+/// DESIGN 4: what an operator finds out too late otherwise.
+pub fn warn_of_address() {
+    tracing::warn!(
+        "the upstream now sees this gate's address instead of its clients': rules there that go by address or client \
+         certificate need a look"
+    );
 }
 
 /// This program as signer, for a configuration.
@@ -88,12 +100,12 @@ pub fn this_program(config: &Config) -> Result<SignerProgram, CliError> {
 }
 
 /// On a runtime with the configured number of threads: does what comes `before`, starts the roles, calls `started`, and
-/// ends them once `until` resolves.
+/// ends them once one of `ends` comes.
 pub fn serve(
     config: Config,
     roles: Roles,
     before: impl Future<Output = Result<(), CliError>>,
-    until: impl Future<Output = &'static str>,
+    ends: Ends,
     started: impl FnOnce(&server::Running),
 ) -> Result<(), CliError> {
     let grace = config.gate.grace;
@@ -105,23 +117,31 @@ pub fn serve(
         .build()
         .map_err(|error| CliError::failed(format_args!("no runtime: {error}")))?;
     let ended = runtime.block_on(async {
+        // From now on SIGHUP ends nothing; `Ends` hears it.
+        let _hangup = signal(SignalKind::hangup());
         before.await?;
         let running = server::start(config, roles, Overrides::default()).await?;
         started(&running);
-        let reason = until.await;
-        tracing::info!(
-            reason,
-            "shutting down; waiting at most {grace:?} for requests in flight"
-        );
-        Ok::<_, CliError>(running.stop().await)
+        let reason = ends.wait().await;
+        // A signer's end is a part of its gate's.
+        let told = ends != Ends::Input;
+        if told {
+            tracing::info!(
+                reason,
+                "shutting down; waiting at most {grace:?} for requests in flight"
+            );
+        }
+        let stopped = running.stop().await;
+        if told {
+            tracing::info!("stopped; {stopped}");
+        }
+        Ok::<_, CliError>(stopped)
     });
     // Whatever is left was cut: the grace is over.
     runtime.shutdown_timeout(Duration::ZERO);
     match ended? {
         Stopped::Whole => Ok(()),
-        Stopped::Cut(what) => Err(CliError::failed(format_args!(
-            "shut down after {grace:?}, but cut {what}"
-        ))),
+        Stopped::Cut(what) => Err(CliError::failed(format_args!("stopped, but cut {what}"))),
     }
 }
 
@@ -147,7 +167,9 @@ fn raise_descriptor_limit() {
 pub enum Ends {
     /// SIGTERM or SIGINT.
     Signals,
-    /// Those, or the end of its standard input.
+    /// Those, or SIGHUP: the terminal is gone.
+    SignalsOrHangup,
+    /// SIGTERM, SIGINT, or the end of its standard input.
     SignalsOrInput,
     /// The end of its standard input alone. A signer under its gate ignores signals: a terminal's Ctrl-C and a service
     /// manager reach both, and the gate still needs it while requests in flight end.
@@ -157,14 +179,26 @@ pub enum Ends {
 impl Ends {
     /// Waits for it; says which it was.
     pub async fn wait(self) -> &'static str {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal)
         else {
             return "signals cannot be received";
         };
-        tokio::select! {
-            _ = terminate.recv(), if self != Self::Input => "SIGTERM",
-            _ = interrupt.recv(), if self != Self::Input => "SIGINT",
-            () = input_ends(), if self != Self::Signals => "the parent process is done",
+        let input = matches!(self, Self::SignalsOrInput | Self::Input);
+        let mut input_ends = std::pin::pin!(input_ends());
+        loop {
+            tokio::select! {
+                _ = terminate.recv(), if self != Self::Input => return "SIGTERM",
+                _ = interrupt.recv(), if self != Self::Input => return "SIGINT",
+                _ = hangup.recv() => match self {
+                    Self::SignalsOrHangup => return "SIGHUP",
+                    _ => tracing::info!(
+                        "SIGHUP: nothing to reload but the certificate of `[gate.tls]`, where there is one; a changed \
+                         configuration takes a restart"
+                    ),
+                },
+                () = &mut input_ends, if input => return "the parent process is done",
+            }
         }
     }
 }
@@ -178,11 +212,10 @@ async fn input_ends() {
 fn check(config: &Config) -> Result<(), CliError> {
     super::block_on(check::check(config))??;
     let file = config.file.display();
-    println!(
+    super::print(format_args!(
         "{file}: the gate can start: configuration and keys are good, the ledger's rows and audit chain hold, the files \
          that the depot lists are there, and the signer can go on from both\n\
          not looked at: the upstream, whether the ports are free, superseded files, bins against rows; `tufgate audit \
          --config {file}` reads every byte"
-    );
-    Ok(())
+    ))
 }

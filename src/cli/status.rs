@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     admin::status::Status as Report,
-    cli::{CliError, block_on, print_json},
+    cli::{CliError, block_on, print, print_json},
     config::Config,
     server::{Store, error::AUDIT_HINT},
 };
@@ -40,7 +40,7 @@ impl Status {
         let report = block_on(report(&config))??;
         match self.json {
             true => print_json(&report)?,
-            false => println!("{report}"),
+            false => print(report)?,
         }
         Ok(())
     }

@@ -13,11 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::shown::{Shown, count, number};
 use crate::{
-    cli::{CliError, block_on, get::GetError, print_json},
+    cli::{CliError, block_on, get::GetError, print, print_json},
     client::{Timeouts, naming::Base},
     clock::{Clock as _, SystemClock},
     inspect::{Code, Counts, Options, Report, Severity, inspect},
     terminal::printable,
+    tls::Roots,
 };
 
 /// Targets of each role that are downloaded by default.
@@ -58,6 +59,10 @@ pub struct Verify {
     #[arg(long, value_name = "URL")]
     targets_url: Option<String>,
 
+    /// Certificate authorities (PEM) to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -86,7 +91,7 @@ impl Verify {
                     report: &report,
                     metadata_url: &metadata_url,
                 };
-                print!("{shown}");
+                print(shown.to_string().trim_end())?;
             }
             (false, Some(_)) => {}
         }
@@ -130,6 +135,17 @@ impl Verify {
             sample: self.sample,
             seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             timeouts: Timeouts::default(),
+            authorities: match &self.ca {
+                None => Roots::default(),
+                Some(ca) => {
+                    let roots = fs::read(ca).and_then(|pem| Roots::pem(&pem));
+                    let unusable = |source| GetError::Authorities {
+                        path: ca.clone(),
+                        source,
+                    };
+                    roots.map_err(unusable)?
+                }
+            },
         })
     }
 
@@ -143,6 +159,12 @@ impl Verify {
     /// What most likely is to be done about what was found.
     fn hint(&self, report: &Report, metadata_url: &str) -> String {
         if report.counts.roots == 0 && report.has_error_at("timestamp.json") {
+            if report.findings.iter().any(|finding| finding.message.contains("401")) {
+                return format!(
+                    "`{metadata_url}` is answered with 401: who reads there must say who they are, and `tufgate verify` \
+                     cannot send credentials"
+                );
+            }
             let none = format!("no TUF metadata lies at `{metadata_url}`");
             return match &self.url {
                 Some(_) if self.metadata_url.is_none() => format!(

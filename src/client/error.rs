@@ -87,6 +87,17 @@ pub enum ClientError {
     /// A server would have to be asked.
     #[error("the store does not hold `{0}` as it is needed, and no server is asked offline")]
     Offline(String),
+    /// A server would have to be asked for the target.
+    #[error("`{}` {}", path.display(), match there {
+        true => "differs from what was verified",
+        false => "is not there",
+    })]
+    Output {
+        /// Where it should be.
+        path: PathBuf,
+        /// Something is there.
+        there: bool,
+    },
 }
 
 impl ClientError {
@@ -95,6 +106,7 @@ impl ClientError {
         Some(match self {
             Self::Unsafe { .. } => "take a folder of your own that others cannot write to (`chmod go-w`)",
             Self::Busy(_) => "wait for it, or look for one that hangs",
+            Self::Output { .. } => "without `--offline` it is downloaded",
             Self::Offline(_) => "do it once online; metadata serves until it expires",
             _ => return None,
         })
@@ -115,7 +127,7 @@ impl ClientError {
     pub(super) fn is_local(&self) -> bool {
         matches!(
             self,
-            Self::Local { .. } | Self::Unsafe { .. } | Self::Busy(_) | Self::Offline(_)
+            Self::Local { .. } | Self::Unsafe { .. } | Self::Busy(_) | Self::Offline(_) | Self::Output { .. }
         )
     }
 

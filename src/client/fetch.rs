@@ -28,7 +28,7 @@ use url::Url;
 use self::connect::{Plain, Tls};
 pub use self::{error::FetchError, problem::Problem, stream::Stream};
 use super::notice::{self, Notice, Notices};
-use crate::tls::Roots;
+use crate::tls::{Roots, plain};
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
@@ -158,12 +158,17 @@ impl Fetcher {
 
     /// The same, trusting these certificate authorities (PEM) beside the system's.
     pub fn with_authorities(self, pem: &[u8]) -> Result<Self, Error> {
-        let authorities = Roots::pem(pem)?;
-        Ok(Self {
+        Ok(self.trusting(Roots::pem(pem)?))
+    }
+
+    /// The same, trusting these beside the system's authorities.
+    #[must_use]
+    pub(crate) fn trusting(self, authorities: Roots) -> Self {
+        Self {
             authorities,
             tls: Arc::default(),
             ..self
-        })
+        }
     }
 
     /// The same, telling its notices to `hear`.
@@ -263,7 +268,7 @@ impl Fetcher {
             }),
             Ok(Err(error)) if connect::is_tls(&error) => Err(FetchError::Tls {
                 url: ask.url.to_owned(),
-                detail: chain(&error),
+                detail: plain(chain(&error)),
             }),
             Ok(Err(error)) => Err(broken(chain(&error))),
             Ok(Ok(answer)) => Ok(answer),

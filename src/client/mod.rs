@@ -242,7 +242,9 @@ impl Client {
     ) -> Result<Downloaded, ClientError> {
         let present = download::is_present(place, &target).await;
         if !present && self.options.offline {
-            return Err(ClientError::Offline(target.path));
+            let path = place.path().to_owned();
+            let there = path.symlink_metadata().is_ok();
+            return Err(ClientError::Output { path, there });
         }
         if !present {
             let (length, url) = (target.length, |base: &Base| self.url_at(base, &target));

@@ -140,6 +140,13 @@ impl<'a> Source<'a> {
         if message.starts_with("missing field") {
             return wrap(format!("`{wrong}` is missing in this `[[{name}]]`"));
         }
+        if name == "rule" && message.contains("expected a sequence") {
+            return wrap("`[rule]` is one table, not a list of rules".to_owned())
+                .hint("write `[[rule]]` for each rule");
+        }
+        if message.contains("must be quoted") {
+            return wrap(message).hint("text stands in quotes, such as `learn = \"fetch\"`");
+        }
         match (
             name.is_empty() || self.table.is_none(),
             message.split_once(super::value::HINT),

@@ -1,7 +1,7 @@
 //! The files of `config/`, and what bad ones are told.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use proptest::prelude::*;
@@ -207,10 +207,10 @@ fn bad_values_are_told_where_and_what_to_do() {
             "",
         ),
         (
-            "[cache]\ndisk = \"1GB\"",
-            3,
+            "[cache]\ndisk = \"1GB\"\nmax_object = \"1GiB\"",
+            5,
             "`cache.max_object` is more than `cache.disk`",
-            "`disk = 0`",
+            "lower `max_object`",
         ),
         (
             "[cache]\npath = \"metadata\"",
@@ -306,6 +306,18 @@ fn bad_values_are_told_where_and_what_to_do() {
             "TUFGATE_TEST_NEVER_SET",
             "",
         ),
+        (
+            "[rule]\npath = \"**\"\nkind = \"mutable\"",
+            3,
+            "not a list of rules",
+            "`[[rule]]`",
+        ),
+        (
+            "[[rule]]\npath = \"**\"\nkind = \"immutable\"\nlearn = fetch",
+            6,
+            "quoted",
+            "`learn = \"fetch\"`",
+        ),
         ("[gate\n", 3, "", ""),
         ("[gate]\nlisten = \"x\"\nlisten = \"y\"", 5, "duplicate key", ""),
     ];
@@ -364,15 +376,38 @@ fn credentials_are_headers_that_go_upstream() {
 #[test]
 fn an_identity_is_read_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("secret"), "Bearer hush\n").unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "Bearer hush\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let text =
         format!("{UPSTREAM}[upstream.identity]\nauthorization_file = \"secret\"\n[signer]\nsocket = \"/run/s\"\n");
     let config = Config::parse(&text, folder.path().join("tufgate.toml")).unwrap();
     assert_eq!(config.upstream.identity.as_ref().unwrap().0.as_str(), "Bearer hush");
     assert!(!format!("{config:?}").contains("hush"));
-    fs::write(folder.path().join("secret"), "two\nlines").unwrap();
-    let error = Config::parse(&text, folder.path().join("tufgate.toml")).unwrap_err();
+    let refusal = || Config::parse(&text, folder.path().join("tufgate.toml")).unwrap_err();
+    fs::write(&secret, "two\nlines").unwrap();
+    let error = refusal();
     assert!(error.message.contains("not an `Authorization` value") && !error.to_string().contains("lines"));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = refusal();
+    assert!(error.message.contains("has mode 644: others may read it"), "{error}");
+    assert!(error.hint.unwrap().starts_with("chmod 600"));
+    fs::remove_file(&secret).unwrap();
+    assert!(refusal().hint.unwrap().contains("`Authorization` value"));
+}
+
+#[test]
+fn what_is_kept_by_default_fits_the_disk() {
+    for (disk, largest) in [
+        ("10MB", 10_000_000),
+        ("0", 1 << 30),
+        ("100GiB", 1 << 30),
+        ("1kB", 256 << 10),
+    ] {
+        let text = format!("{UPSTREAM}[cache]\ndisk = \"{disk}\"\n");
+        let config = Config::parse(&text, "tufgate.toml").unwrap();
+        assert_eq!(config.cache.max_object, largest, "{disk}");
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn check_key(source: &Source<'_>, role: &str, key: &KeyFile) -> Result<(), Confi
 }
 
 /// A regular file that can be read, and by its owner alone.
-fn check_secret(source: &Source<'_>, key: &[&str], what: &str, path: &Path) -> Result<(), ConfigError> {
+pub(super) fn check_secret(source: &Source<'_>, key: &[&str], what: &str, path: &Path) -> Result<(), ConfigError> {
     let shown = path.display();
     let metadata = fs::File::open(path).and_then(|file| file.metadata()).map_err(|why| {
         let error = source.at(key, format!("cannot read {what}, `{shown}`: {why}"));

@@ -142,7 +142,7 @@ pub(super) struct Cache {
     pub memory_max_object: Size,
     pub path: PathBuf,
     pub disk: Size,
-    pub max_object: Size,
+    pub max_object: Option<Size>,
     pub fresh_for: Span,
 }
 
@@ -153,7 +153,7 @@ impl Default for Cache {
             memory_max_object: Size(256 << 10),
             path: "cache".into(),
             disk: Size(10 << 30),
-            max_object: Size(1 << 30),
+            max_object: None,
             fresh_for: seconds(60),
         }
     }

@@ -10,6 +10,7 @@ use super::{
     Secret, UpstreamConfig,
     check::{Checked, HOUR, within},
     error::Source,
+    files::check_secret,
     raw,
 };
 
@@ -121,6 +122,16 @@ fn identity(source: &Source<'_>, folder: &Path, raw: raw::Identity) -> Checked<S
         }
         (None, Some(path)) => {
             let path = folder.join(path);
+            check_secret(
+                source,
+                &["upstream", "identity", "authorization_file"],
+                "the gate's own credential",
+                &path,
+            )
+            .map_err(|error| match path.exists() {
+                true => error,
+                false => error.hint("a file of mode 600 with the whole `Authorization` value, such as `Bearer …`"),
+            })?;
             let text = std::fs::read_to_string(&path);
             let missing = |why| at("authorization_file", format!("cannot read `{}`: {why}", path.display()));
             ("authorization_file", Zeroizing::new(text.map_err(missing)?))

@@ -237,6 +237,7 @@ mod tests {
             sample: 1,
             seed: 1,
             timeouts: crate::client::Timeouts::default(),
+            authorities: crate::tls::Roots::default(),
         };
         let ignore = |_| {};
         let Ok(mut walk) = Walk::open(options, jiff::Timestamp::UNIX_EPOCH, &ignore) else {

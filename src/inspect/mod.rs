@@ -36,7 +36,10 @@ pub use self::{
     facts::Facts,
     finding::{Finding, Place, Severity},
 };
-use crate::client::{ClientError, Timeouts};
+use crate::{
+    client::{ClientError, Timeouts},
+    tls::Roots,
+};
 
 /// What to inspect, and how much of it.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub struct Options {
     pub seed: u64,
     /// How long a server may take for one file.
     pub timeouts: Timeouts,
+    /// Whom to trust beside the system's authorities.
+    pub authorities: Roots,
 }
 
 /// How far a walk is.

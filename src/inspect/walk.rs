@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
         let site = Site {
             metadata: Base::parse(&options.metadata_url)?,
             targets: Base::parse(&options.targets_url)?,
-            web: Web::new(options.timeouts),
+            web: Web::new(options.timeouts, options.authorities.clone()),
             options,
             now,
         };

@@ -14,9 +14,12 @@ use http::{
 use jiff::Timestamp;
 
 use super::{Code, Place, finding::Findings};
-use crate::client::{
-    Timeouts,
-    fetch::{Ask, FetchError, Fetcher, Stream},
+use crate::{
+    client::{
+        Timeouts,
+        fetch::{Ask, FetchError, Fetcher, Stream},
+    },
+    tls::Roots,
 };
 
 /// Most bytes of a metadata file that are read: above the limit of every client, so that its size can be told.
@@ -47,9 +50,9 @@ pub struct Answer {
 
 impl Web {
     /// Nothing is asked yet.
-    pub fn new(timeouts: Timeouts) -> Self {
+    pub fn new(timeouts: Timeouts, authorities: Roots) -> Self {
         Self {
-            fetcher: Fetcher::new(timeouts),
+            fetcher: Fetcher::new(timeouts).trusting(authorities),
             requests: AtomicU64::new(0),
         }
     }

@@ -4,6 +4,7 @@
 
 mod admit;
 mod queue;
+mod refused;
 mod settle;
 mod upload;
 mod watch;
@@ -13,7 +14,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +37,7 @@ use crate::{
 
 pub use admit::{Admitted, Refusal};
 pub use upload::{Upload, UploadRefused};
+pub use watch::TRUST;
 
 /// Longest a reader's last chunk waits for a change of the same path; then the fetch teaches nothing.
 const LEARN_TURN: Duration = Duration::from_secs(2);
@@ -67,6 +69,8 @@ pub struct Standing {
     pub target: Option<Target>,
     /// A current publication covers it.
     pub signed: bool,
+    /// Version of the snapshot that lists the target, where it is signed and live.
+    pub snapshot: u64,
     /// Confirmed drift.
     pub drift: Option<Drift>,
     /// Digests of uploads whose outcome is open: bytes that match one are never drift.
@@ -106,7 +110,8 @@ pub struct Intake {
     doubts: Arc<Notify>,
     unmarked: Arc<std::sync::Mutex<Vec<ReservationId>>>,
     learning: AtomicBool,
-    epoch: AtomicU64,
+    refused: AtomicBool,
+    epoch: watch::Epoch,
 }
 
 impl Intake {
@@ -129,7 +134,8 @@ impl Intake {
             doubts: Arc::default(),
             unmarked: Arc::default(),
             learning: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
+            epoch: watch::Epoch::default(),
             parts,
         })
     }
@@ -146,12 +152,14 @@ impl Intake {
 
     /// What stands at a path.
     pub async fn look(&self, path: &TargetPath, rule: &Rule) -> Result<Standing, LedgerError> {
-        // Read before the ledger: a publication in between makes `signed` late, never early.
-        let upto = self.parts.catalog.upto();
+        // Read before the ledger: a publication in between makes `signed` late, never early, and what is live afterwards was
+        // not yet withdrawn in this snapshot.
+        let published = self.parts.catalog.published();
         let entry = self.parts.ledger.lookup(path).await?;
         let target = rule::fold(&entry, rule.superseding());
         Ok(Standing {
-            signed: target.as_ref().is_some_and(|target| target.seq <= upto),
+            signed: target.as_ref().is_some_and(|target| target.seq <= published.upto),
+            snapshot: published.snapshot,
             uploading: entry.reservations.iter().map(|open| open.digest).collect(),
             drift: entry.drift,
             target,

@@ -85,7 +85,7 @@ impl Intake {
         if self.look(path, rule).await?.target.is_some() {
             return Ok(None);
         }
-        match self.parts.reader.read(path).await? {
+        match self.read(path).await? {
             Neutral::Found {
                 digest,
                 length,
@@ -108,7 +108,7 @@ impl Intake {
         for _ in 0..3 {
             let before = self.look(path, rule).await?;
             let Some(target) = before.live() else { return Ok(()) };
-            let seen = self.parts.reader.read(path).await?;
+            let seen = self.read(path).await?;
             let Some(_turn) = self.turn(path).await else { continue };
             let after = self.look(path, rule).await?;
             if after.target != before.target {
@@ -262,7 +262,7 @@ impl Intake {
 
     /// Settles one doubtful reservation if a neutral read gives a verdict.
     pub(super) async fn settle_reservation(&self, held: &Reservation) -> Settled {
-        let verdict = match self.parts.reader.read(&held.path).await {
+        let verdict = match self.read(&held.path).await {
             Ok(Neutral::Found { digest, .. }) if digest == held.digest => self
                 .parts
                 .ledger
@@ -287,7 +287,7 @@ impl Intake {
             return Ok(Settled::Done);
         };
         let before = self.look(&intent.path, rule).await?;
-        let (digest, length) = match self.parts.reader.read(&intent.path).await? {
+        let (digest, length) = match self.read(&intent.path).await? {
             Neutral::Found { digest, length, .. } => (digest, length),
             Neutral::Missing => return Ok(Settled::Missing),
             Neutral::Refused(status) => return Ok(refused(status)),
@@ -338,7 +338,10 @@ impl Intake {
             let wait = match self.probe().await {
                 Ok(()) => PROBE_EVERY,
                 Err(error) => {
-                    tracing::warn!(%error, "the wildcard probe got no answer; fetches do not teach yet");
+                    tracing::warn!(%error,
+                        "the upstream was not asked for a name that cannot exist (what answers every name teaches nothing): \
+                         fetches do not teach yet"
+                    );
                     RETRY_AFTER
                 }
             };
@@ -348,22 +351,19 @@ impl Intake {
 
     /// Asks the upstream for names that cannot exist; while it answers any of them, fetches do not teach.
     pub async fn probe(&self) -> Result<(), UpstreamError> {
-        let taught = self
-            .policy()
-            .rules()
-            .iter()
-            .filter(|rule| rule.tracks() && rule.learn == Learn::Fetch);
-        let prefixes: Vec<String> = taught.map(|rule| rule.literal_folder().to_owned()).collect();
+        let prefixes = self.policy().folders(|rule| rule.learn == Learn::Fetch);
         if prefixes.is_empty() {
             return Ok(());
         }
         let outcome = neutral::probe(self.parts.upstream.as_ref(), &prefixes).await?;
-        let honest = outcome == ProbeOutcome::Honest;
-        if let ProbeOutcome::Wildcard { path, status } = outcome {
-            tracing::error!(
+        let honest = !matches!(outcome, ProbeOutcome::Wildcard { .. });
+        match outcome {
+            ProbeOutcome::Honest => {}
+            ProbeOutcome::Refused { path, status } => self.note_refusal(&path, status),
+            ProbeOutcome::Wildcard { path, status } => tracing::error!(
                 upstream.path = %path, upstream.status = status.as_u16(),
                 "the upstream answers names that cannot exist: fetches do not teach while it does"
-            );
+            ),
         }
         self.parts.metrics.learning_disabled.set(i64::from(!honest));
         self.learning.store(honest, Ordering::Relaxed);

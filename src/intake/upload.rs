@@ -208,7 +208,7 @@ impl Intake {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
@@ -223,8 +223,8 @@ mod tests {
         upstream::{memory::MemoryUpstream, memory::Script, neutral::Reader},
     };
 
-    #[tokio::test]
-    async fn an_upload_whose_task_dies_is_settled_like_one_in_doubt() {
+    /// An intake over memory, everything immutable.
+    pub(in crate::intake) fn stage() -> (Arc<Intake>, Arc<MemoryLedger>, Arc<MemoryUpstream>) {
         let rules = "[upstream]\nurl = \"http://127.0.0.1:1\"\n[[rule]]\npath = \"**\"\nkind = \"immutable\"\n";
         let config = Arc::new(Config::parse(rules, "tufgate.toml").unwrap());
         let (ledger, upstream) = (Arc::new(MemoryLedger::new()), Arc::new(MemoryUpstream::default()));
@@ -234,13 +234,19 @@ mod tests {
             reader: Arc::new(Reader::new(upstream.clone(), 8, metrics.clone())),
             clock: Arc::new(SystemClock),
             wake: Arc::default(),
-            config: Arc::clone(&config),
+            config,
             ledger: ledger.clone(),
             upstream: upstream.clone(),
             metrics,
         });
+        (intake, ledger, upstream)
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_task_dies_is_settled_like_one_in_doubt() {
+        let (intake, ledger, upstream) = stage();
         let path = TargetPath::new("a").unwrap();
-        let rule = config.policy.tracked("a").unwrap();
+        let rule = intake.policy().tracked("a").unwrap();
         upstream.serve("/a", Script::file("bytes"));
         let bytes = (Digest::of(b"bytes"), 5);
         let upload = intake.reserve(&path, rule, bytes, None).await.unwrap();

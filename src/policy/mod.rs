@@ -6,6 +6,8 @@
 mod names;
 mod readings;
 
+use std::collections::BTreeSet;
+
 use globset::{Candidate, Glob, GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +147,14 @@ impl Policy {
     /// The rules, in order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The folders below which these recording rules apply, percent-encoded, each once; empty for the root.
+    pub fn folders(&self, which: impl Fn(&Rule) -> bool) -> Vec<String> {
+        let rules = self.rules.iter().filter(|rule| rule.tracks() && which(rule));
+        let encoded = rules.map(|rule| TargetPath::new(rule.literal_folder()).map(|folder| folder.encoded()));
+        let folders: BTreeSet<_> = encoded.map(Result::unwrap_or_default).collect();
+        folders.into_iter().collect()
     }
 
     /// `quickstart`'s rules (DESIGN 10): everything is immutable, learned by publish and fetch, blocked on drift.

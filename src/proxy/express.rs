@@ -17,7 +17,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Gate,
     framing::{self, Body},
-    headers::{Status, TUFGATE_STATUS},
     log::Line,
     metadata,
     problem::Problem,
@@ -219,12 +218,7 @@ impl Gate {
     }
 
     fn metadata_at_hand(&self, asked: &Asked<'_>, file: &str) -> Option<Ready> {
-        if !matches!(
-            self.config().gate.metadata_access,
-            None | Some(crate::config::Access::Public)
-        ) {
-            return None;
-        }
+        self.metadata_is_open().ok()?;
         let document = self.parts().catalog.at_hand(file)?;
         let usual = asked.method == Method::GET && asked.accept_encoding.is_none() && asked.if_none_match.is_none();
         let last = self.0.reads.last_document.load();
@@ -272,10 +266,6 @@ impl Gate {
         wire.put_slice(b"Age: ");
         wire.put_slice(itoa::Buffer::new().format(age).as_bytes());
         wire.put_slice(b"\r\n");
-        wire.put_slice(TUFGATE_STATUS.as_str().as_bytes());
-        let status = Status::Signed(self.parts().catalog.snapshot_version());
-        // Into memory: it does not fail.
-        let _ = std::fmt::Write::write_fmt(&mut wire, format_args!(": {status}\r\n"));
         Some(self.finish(asked, StatusCode::OK, wire, body))
     }
 

@@ -10,7 +10,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::{Result, proxy::Session};
 
-use super::{Gate, answer::Head, headers::Status, kept::Kept, memory::Held};
+use super::{
+    Gate,
+    answer::Head,
+    headers::{Status, TUFGATE_STATUS},
+    kept::Kept,
+    memory::Held,
+};
 use crate::config::UpstreamConfig;
 
 /// A target that is ready.
@@ -19,16 +25,19 @@ pub(super) struct Hit {
     pub body: Bytes,
     /// The body is a mapped file's.
     pub mapped: bool,
-    /// Head of a plain 200 as HTTP/1 writes it, but for `Age`, `Date` and `Tufgate-Status`.
+    /// As it was when the ledger was asked: the snapshot of that moment lists the target.
+    status: Status,
+    /// Head of a plain 200 as HTTP/1 writes it, but for `Age` and `Date`.
     pub wire: Bytes,
     epoch: u64,
 }
 
 impl Hit {
     /// `epoch` as it was before the ledger was asked.
-    pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, epoch: u64) -> Result<Self> {
+    pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, status: Status, epoch: u64) -> Result<Self> {
         let mut head = Head::kept(&held.headers, &held.expected)?.into_inner();
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
+        head.insert_header(TUFGATE_STATUS, status.to_string())?;
         head.remove_header(&header::DATE);
         let mut wire = BytesMut::new();
         head.header_to_h1_wire(&mut wire);
@@ -36,6 +45,7 @@ impl Hit {
             held,
             body,
             mapped,
+            status,
             wire: wire.freeze(),
             epoch,
         })
@@ -75,7 +85,7 @@ impl Special {
 impl Gate {
     /// The age of an entry that still holds.
     pub(super) fn still(&self, hit: &Hit, now: Instant) -> Option<u64> {
-        let holds = hit.epoch == self.intake().epoch() && hit.held.is_fresh(now);
+        let holds = self.intake().stands(hit.epoch, now) && hit.held.is_fresh(now);
         holds.then(|| hit.held.age(now))
     }
 
@@ -98,7 +108,7 @@ impl Gate {
             headers: &hit.held.headers,
             expected: hit.held.expected,
             bytes: hit.body.clone(),
-            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            status: hit.status,
             age: Some(age),
             waited: None,
         };

@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, net::IpAddr, time::Instant};
 
+use pingora::{Error, ErrorSource, ErrorType};
+
 use super::Gate;
 use crate::terminal::printable;
 
@@ -17,6 +19,27 @@ pub(super) struct Line<'a> {
     pub bytes: usize,
     pub begun: Option<Instant>,
     pub error: Option<&'a dyn Display>,
+}
+
+/// Why a request failed, in plain words: the gate's own, or who ended it and how. Pingora's contexts are for its authors.
+pub(super) fn reason(error: &Error) -> String {
+    use ErrorType::{
+        ConnectionClosed, Custom, HTTPStatus, InvalidHTTPHeader, ReadError, ReadTimedout, WriteError, WriteTimedout,
+    };
+    if let (Custom(_) | HTTPStatus(_), Some(context)) = (error.etype(), &error.context) {
+        return context.as_str().to_owned();
+    }
+    let who = match error.esource() {
+        ErrorSource::Upstream => "the upstream",
+        ErrorSource::Downstream => "the client",
+        ErrorSource::Internal | ErrorSource::Unset => "the gate",
+    };
+    match error.root_etype() {
+        ConnectionClosed | ReadError | WriteError => format!("{who} ended the connection"),
+        ReadTimedout | WriteTimedout => format!("{who} took too long"),
+        InvalidHTTPHeader => format!("{who} did not speak HTTP"),
+        other => format!("{who}: {}", other.as_str()),
+    }
 }
 
 impl Gate {
@@ -53,5 +76,26 @@ impl Gate {
             },
             "{method} {path} {status}",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_plain_phrase() {
+        let cut = Error::explain(ErrorType::Custom("CutShort"), "other bytes were recorded meanwhile");
+        assert_eq!(reason(&cut), "other bytes were recorded meanwhile");
+        let left = Error::because(
+            ErrorType::WriteError,
+            "writing body",
+            Error::new(ErrorType::ConnectionClosed),
+        );
+        assert_eq!(reason(&left.into_down()), "the client ended the connection");
+        let slow = Error::explain(ErrorType::ReadTimedout, "while reading response headers").into_up();
+        assert_eq!(reason(&slow), "the upstream took too long");
+        let other = Error::explain(ErrorType::ConnectNoRoute, "x").into_up();
+        assert_eq!(reason(&other), "the upstream: ConnectNoRoute");
     }
 }

@@ -10,6 +10,22 @@ use crate::{
 };
 
 impl Gate {
+    /// Whether anybody may read the metadata at this moment.
+    pub(super) fn metadata_is_open(&self) -> Result<(), Problem> {
+        let closed = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "metadata-access", detail);
+        match (&self.config().gate.metadata_access, self.parts().anybody.may_read()) {
+            (Some(Access::Public), _) | (None, Some(true)) => Ok(()),
+            (Some(Access::Probe(_)), _) => Err(closed("metadata is for those who may read a certain path")),
+            (None, None) => {
+                let detail = "the upstream has not said yet whether anybody may read; metadata names its paths";
+                Err(closed(detail).retry(5))
+            }
+            (None, Some(false)) => Err(closed(
+                "the upstream asks anonymous readers for credentials, and nobody said who may read the metadata",
+            )),
+        }
+    }
+
     /// Answers a GET or HEAD of a metadata file.
     pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
         // Before anything is looked up: who may not read the metadata does not learn which files there are either.
@@ -24,6 +40,9 @@ impl Gate {
             },
             Some(Access::Public) | None => false,
         };
+        if !probed && let Err(closed) = self.metadata_is_open() {
+            return self.answer_problem(session, &closed).await;
+        }
         let document = match self.parts().catalog.document(file).await {
             Ok(document) => document,
             Err(error) => {

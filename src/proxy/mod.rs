@@ -55,7 +55,7 @@ use crate::{
     intake::Intake,
     target::split_target,
     telemetry::Metrics,
-    upstream::{Upstream, secure::Authorities},
+    upstream::{Upstream, anybody::Anybody, reach::Reach, secure::Authorities},
 };
 
 /// What a gate is made of.
@@ -68,6 +68,10 @@ pub struct GateParts {
     pub catalog: Arc<Catalog>,
     /// Reads of tracked paths.
     pub upstream: Arc<dyn Upstream>,
+    /// Whether anybody may read the metadata, where the configuration does not say.
+    pub anybody: Arc<Anybody>,
+    /// Whether the upstream answers, told by what streams through Pingora too.
+    pub reach: Reach,
     /// Verified artifacts.
     pub cache: Cache,
     /// Whom to trust as the upstream.
@@ -298,6 +302,7 @@ impl Gate {
         response: &mut ResponseHeader,
         ctx: &mut GateCtx,
     ) -> Result<()> {
+        self.parts().reach.answered();
         if let Err(problem) = framing::judge_switch(response, ctx.upgrade) {
             return Err(refuse(ctx, problem));
         }
@@ -329,6 +334,12 @@ impl Gate {
     /// Writes the gate's own error answer, unless an answer is under way.
     pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
         let problem = ctx.problem.take().or_else(|| Problem::of(error));
+        if let Some(away) = problem
+            .as_ref()
+            .filter(|problem| ["upstream-timeout", "upstream-unreachable"].contains(&problem.kind))
+        {
+            self.parts().reach.failed(&away.detail);
+        }
         let code = problem.as_ref().map_or(0, |problem| problem.status.as_u16());
         // After a forwarded `100 Continue` an informational header counts as written; only a final one rules out ours.
         let answered = session.response_written().is_some_and(|r| !r.status.is_informational());
@@ -362,7 +373,7 @@ impl Gate {
                 .map_or(0, |response| response.status.as_u16()),
             bytes: session.body_bytes_sent(),
             begun: ctx.started,
-            error: error.map(|error| error as _),
+            error: error.map(log::reason).as_ref().map(|error| error as _),
         });
     }
 

@@ -187,7 +187,9 @@ impl Gate {
                 return self.last_known(path, wanted, error).map(Stands::Known);
             }
         };
-        if standing.target.is_none() && wanted.is_none() && wait.is_some() && query.is_none() {
+        // Who waits for a signature, or may not read without one, must not be who teaches.
+        let first = wait.is_some() || rule.unsigned != Unsigned::Pass;
+        if standing.target.is_none() && wanted.is_none() && first && query.is_none() {
             self.teach_first(path, rule).await;
             standing = self.intake().look(path, rule).await?;
         }
@@ -214,7 +216,7 @@ impl Gate {
                             length: target.length,
                         },
                         drifted: standing.drift.is_some(),
-                        status: Status::Signed(self.parts().catalog.snapshot_version()),
+                        status: Status::Signed(self.parts().catalog.published().snapshot),
                         waited: None,
                     };
                     Ok(Stands::Superseded(known, (expected, bytes)))
@@ -231,7 +233,7 @@ impl Gate {
             State::Live => {}
         }
         judge_query(rule, query)?;
-        let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
+        let (status, waited) = self.await_signature((path, rule), &target, &standing, wait).await?;
         Ok(Stands::Known(Known {
             expected: Expected {
                 digest: target.digest,
@@ -258,7 +260,7 @@ impl Gate {
         })
     }
 
-    /// `Prefer: wait` on an unrecorded path: a neutral read first.
+    /// On an unrecorded path, before a reader is answered for whom its signature counts: a neutral read.
     async fn teach_first(&self, path: &TargetPath, rule: &Rule) {
         // Waiting is the client's wish, never a reason to refuse it: where too many wait, it goes on unwaited.
         let Ok(_held) = self.hold() else { return };
@@ -294,14 +296,13 @@ impl Gate {
     /// How the target stands, waiting for its signature where the client or the rule wants that.
     async fn await_signature(
         &self,
-        rule: &Rule,
+        (path, rule): (&TargetPath, &Rule),
         target: &Target,
         standing: &Standing,
         wait: Option<u32>,
     ) -> Result<(Status, Option<u32>), Problem> {
-        let signed = |gate: &Self| Status::Signed(gate.parts().catalog.snapshot_version());
         if standing.signed {
-            return Ok((signed(self), wait));
+            return Ok((Status::Signed(standing.snapshot), wait));
         }
         if rule.unsigned == Unsigned::Deny {
             return Err(Problem::new(
@@ -319,7 +320,13 @@ impl Gate {
             };
             let limit = std::time::Duration::from_secs(seconds.into());
             if held.is_some() && self.parts().catalog.wait_for(target.seq, limit).await {
-                return Ok((signed(self), wait));
+                // The snapshot may have withdrawn it again.
+                let standing = self.intake().look(path, rule).await?;
+                let stands = standing.live().is_some_and(|live| live.digest == target.digest);
+                return match stands && standing.signed {
+                    true => Ok((Status::Signed(standing.snapshot), wait)),
+                    false => Err(changed()),
+                };
             }
         }
         match must {
@@ -387,6 +394,11 @@ fn superseded() -> Problem {
         "superseded",
         "these bytes were superseded here and are no longer held",
     )
+}
+
+fn changed() -> Problem {
+    let detail = "what is recorded here changed while this request waited";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "changed", detail).retry(1)
 }
 
 fn deleted() -> Problem {

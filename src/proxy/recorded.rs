@@ -330,7 +330,8 @@ impl Gate {
         let signed = matches!(recorded.status, Status::Signed(_)) && !recorded.drifted;
         if signed && self.intake().epoch() == recorded.seen.epoch {
             let mapped = !self.parts().cache.in_memory(recorded.expected.length);
-            let hit = super::hot::Hit::new(std::sync::Arc::clone(held), bytes.clone(), mapped, recorded.seen.epoch)?;
+            let (held, body) = (std::sync::Arc::clone(held), bytes.clone());
+            let hit = super::hot::Hit::new(held, body, mapped, recorded.status, recorded.seen.epoch)?;
             self.memory().ready(session.req_header().raw_path(), hit);
         }
         Ok(())

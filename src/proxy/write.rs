@@ -369,28 +369,28 @@ impl Gate {
         wait: Option<u32>,
         response: &mut ResponseHeader,
     ) -> Status {
+        // The same bytes again, which need no other publication.
+        if let Some(snapshot) = self.signed_in(path).await {
+            return Status::Signed(snapshot);
+        }
         let catalog = &self.parts().catalog;
         if let (Some(seconds), Ok(_held)) = (wait, self.hold()) {
             let limit = std::time::Duration::from_secs(seconds.into());
             if catalog.wait_for(seq, limit).await {
                 let _ = response.insert_header(PREFERENCE_APPLIED, format!("wait={seconds}"));
                 // The signer has the last word: a bin that filled meanwhile makes it refuse what intake let through.
-                return match self.is_signed(path).await {
-                    true => Status::Signed(catalog.snapshot_version()),
-                    false => Status::Untracked,
-                };
+                return self.signed_in(path).await.map_or(Status::Untracked, Status::Signed);
             }
         }
         Status::Pending
     }
 
-    async fn is_signed(&self, path: Option<&TargetPath>) -> bool {
-        let Some(path) = path else { return false };
-        let Some(rule) = self.intake().policy().tracked(path.as_str()) else {
-            return false;
-        };
-        let standing = self.intake().look(path, rule).await;
-        standing.is_ok_and(|standing| standing.signed && standing.live().is_some())
+    /// The snapshot that lists a path.
+    async fn signed_in(&self, path: Option<&TargetPath>) -> Option<u64> {
+        let path = path?;
+        let rule = self.intake().policy().tracked(path.as_str())?;
+        let standing = self.intake().look(path, rule).await.ok()?;
+        (standing.signed && standing.live().is_some()).then_some(standing.snapshot)
     }
 
     async fn turn(&self, path: &TargetPath) -> Result<OwnedMutexGuard<()>, Problem> {

@@ -105,6 +105,7 @@ impl Renewal {
             failure: None,
             warned: None,
         };
+        note_authority(&first);
         renewal.note_expiry();
         Ok(renewal)
     }
@@ -144,6 +145,7 @@ impl Renewal {
                 (self.expires, self.failure, self.warned) = (next.expires, None, None);
                 let file = self.files.certificate.display();
                 tracing::info!(certificate.expires = %next.expires, "took the certificate `{file}` into use");
+                note_authority(&next);
                 self.note_expiry();
             }
             Err(error) => {
@@ -180,6 +182,16 @@ impl Renewal {
             }
             None => {}
         }
+    }
+}
+
+/// Clients made with rustls refuse it, others do not.
+fn note_authority(shown: &Certificate) {
+    if shown.authority {
+        tracing::warn!(
+            hint = tls::NO_AUTHORITY,
+            "the listener's certificate is an authority's (CA:TRUE): `tufgate get` and others refuse a server that shows one"
+        );
     }
 }
 

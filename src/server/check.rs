@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    cache::Cache,
     clock::{Clock as _, SystemClock},
     config::Config,
     depot::{Depot, TIMESTAMP},
@@ -21,12 +22,16 @@ use crate::{
 /// Keys open, the ledger's rows and audit chain hold, what the timestamp names lies whole in the depot, and the signer
 /// would start from both.
 pub async fn check(config: &Config) -> Result<(), StartError> {
+    if !config.ledger.exists() {
+        return Err(StartError::no_ledger(config));
+    }
     config.check_files()?;
     let keys = OnlineKeys::open(config)?;
     HttpUpstream::new(&config.upstream, &Authorities::load(&config.upstream)?)?;
     if let Some(files) = &config.gate.tls {
         Certificate::load(&files.certificate, &files.key, SystemClock.now())?;
     }
+    Cache::check(&config.cache)?;
     let parts::Store { ledger, depot } = Store::existing(config)?;
     ledger.check().await?;
     listed(config, &*depot).await?;

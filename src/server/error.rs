@@ -12,7 +12,7 @@ use crate::{
     server::child::ChildError,
     signer::SignerError,
     tls::TlsError,
-    upstream::UpstreamError,
+    upstream::{UpstreamError, anybody::Challenged},
     wake::WakeError,
 };
 
@@ -74,9 +74,11 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// Metadata would name paths that the upstream shows to nobody without credentials.
     #[error(
-        "the upstream asks anonymous readers for credentials (401), but metadata would name its paths to everybody"
+        "the upstream asks anonymous readers for credentials ({} for `{}`), but metadata would name its paths to everybody",
+        .0.status.as_u16(),
+        .0.path
     )]
-    Challenged,
+    Challenged(Challenged),
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -125,7 +127,7 @@ impl StartError {
             | Self::NotInitialised(_)
             | Self::LedgerLost { published: false, .. }
             | Self::Config(_)
-            | Self::Challenged
+            | Self::Challenged(_)
             | Self::Key(_)
             | Self::Cache(_)
             | Self::Tls(_)
@@ -173,13 +175,8 @@ impl StartError {
             }
             Self::Config(error) => error.hint.clone(),
             Self::Tls(error) => error.hint(),
-            Self::Challenged => {
-                Some(
-                "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it who may read \
-                 that path, or `access = \"public\"` if path names are no secret"
-                    .to_owned(),
-            )
-            }
+            Self::Cache(error) => error.hint(),
+            Self::Challenged(_) => Some(ACCESS_HINT.to_owned()),
             Self::Signer(SignerError::Layout { .. }) => Some(
                 "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"
                     .to_owned(),
@@ -218,6 +215,10 @@ impl EmbedError {
 /// What to do about ledger and depot that do not belong together.
 pub const RESTORE_HINT: &str = "restore ledger and depot from backups of the same moment; where there are none, readers \
                                 need a new root that lists new keys for snapshot and timestamp";
+
+/// What to do where nobody said who may read the metadata.
+pub const ACCESS_HINT: &str = "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it \
+                               who may read that path, or `access = \"public\"` if path names are no secret";
 
 /// What to do about damaged data.
 pub const AUDIT_HINT: &str = "`tufgate audit --config FILE` names every row and every file that is wrong; restore that \

@@ -6,6 +6,7 @@
 //! everything but the public listener from [`embed`].
 
 mod accept;
+mod access;
 mod certificate;
 pub mod check;
 pub mod child;
@@ -21,7 +22,6 @@ mod supervise;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode};
 use tokio::{sync::oneshot, time::timeout};
 
 pub use self::{
@@ -34,18 +34,15 @@ use crate::{
     admin::health::Health,
     cache::Cache,
     catalog::Catalog,
-    config::{Access, Config},
+    config::Config,
     intake::{self, Intake},
     proxy::{Gate, GateParts, Host},
     server::{listen::Bound, parts::Shared, roles::Keeper, supervise::Supervisor},
-    upstream::{Ask, Upstream, neutral::Reader, secure::Authorities},
+    upstream::{neutral::Reader, secure::Authorities},
 };
 
 /// Longest wait for the signer before the listener serves: reads do not need it, but a wrong key should end a start.
 const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Longest wait for the upstream's word on anonymous readers.
-const CHALLENGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which roles this process has.
 #[derive(Clone, Debug)]
@@ -177,11 +174,7 @@ impl Keeper {
         catalog.refresh().await?;
         let authorities = Authorities::load(&config.upstream)?;
         let upstream = shared.upstream(&config, &authorities)?;
-        match &config.gate.metadata_access {
-            None => unchallenged(&*upstream).await?,
-            Some(Access::Probe(path)) => guarded(&*upstream, path).await,
-            Some(Access::Public) => {}
-        }
+        let anybody = self.access(&upstream).await?;
         let cache = Cache::open(&config.cache, &shared.metrics)?;
         let reader = Reader::new(Arc::clone(&upstream), config.upstream.max_reads, shared.metrics.clone());
         let intake = Intake::new(intake::Parts {
@@ -196,10 +189,6 @@ impl Keeper {
         });
         // Before the first request: an upload to a path whose last upload is in doubt must find the doubt.
         intake.recover().await?;
-        tracing::warn!(
-            "the upstream now sees this gate's address instead of its clients': rules there that go by address or client \
-             certificate need a look"
-        );
         tracing::info!(upstream.url = %config.upstream.url, "in front of {}", config.upstream.url);
         self.catalog(Arc::clone(&catalog));
         self.intake(Arc::clone(&intake));
@@ -208,61 +197,12 @@ impl Keeper {
             intake,
             catalog,
             upstream,
+            anybody,
+            reach: shared.reach,
             cache,
             authorities,
             metrics: shared.metrics,
         })
-    }
-}
-
-/// Whether anybody may read (DESIGN 4, "the gate never widens access"). An upstream that does not answer now is no
-/// reason not to start.
-async fn unchallenged(upstream: &dyn Upstream) -> Result<(), StartError> {
-    let ask = Ask {
-        method: Method::GET,
-        path: "/".to_owned(),
-        headers: HeaderMap::new(),
-        identity: false,
-    };
-    match timeout(CHALLENGE_PATIENCE, upstream.ask(ask)).await {
-        Ok(Ok(answer)) if answer.status == StatusCode::UNAUTHORIZED => Err(StartError::Challenged),
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the upstream was not asked whether it challenges anonymous readers");
-            Ok(())
-        }
-        Err(_) => {
-            tracing::warn!("the upstream did not say in time whether it challenges anonymous readers");
-            Ok(())
-        }
-    }
-}
-
-/// Warns of a path to probe that anybody may read, or that is not there: the metadata would be everybody's or nobody's.
-async fn guarded(upstream: &dyn Upstream, path: &str) {
-    let ask = Ask {
-        method: Method::GET,
-        path: path.to_owned(),
-        headers: HeaderMap::new(),
-        identity: false,
-    };
-    // An upstream that is away or slow says nothing about the path; its clients will be told.
-    let Ok(Ok(answer)) = timeout(CHALLENGE_PATIENCE, upstream.ask_itself(ask)).await else {
-        return;
-    };
-    match answer.status {
-        status if status.is_success() => {
-            tracing::warn!(
-                http.path = path,
-                "anybody may read `{path}`, and so the metadata: see `metadata.probe`"
-            );
-        }
-        StatusCode::NOT_FOUND => tracing::warn!(
-            http.path = path,
-            "the upstream has no `{path}` for anonymous readers; if it has none at all, nobody can read the metadata: \
-             see `metadata.probe`"
-        ),
-        _ => {}
     }
 }
 

@@ -11,7 +11,12 @@ use crate::{
     ledger::{Ledger, sqlite::SqliteLedger},
     server::StartError,
     telemetry::Metrics,
-    upstream::{Upstream, http::HttpUpstream, secure::Authorities},
+    upstream::{
+        Upstream,
+        http::HttpUpstream,
+        reach::{Noted, Reach},
+        secure::Authorities,
+    },
 };
 
 /// Parts to use in place of those that the configuration names.
@@ -79,17 +84,21 @@ pub(super) struct Shared {
     pub(super) wake: Arc<Notify>,
     /// Version of the last snapshot that a signer in this process published.
     pub(super) published: watch::Sender<u64>,
+    /// Whether the upstream answers.
+    pub(super) reach: Reach,
     upstream: Option<Arc<dyn Upstream>>,
 }
 
 impl Shared {
     pub(super) fn open(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
         let store = Store::existing(config)?;
+        let metrics = Metrics::new()?;
         Ok(Self {
+            reach: Reach::new(&metrics),
             ledger: store.ledger,
             depot: overrides.depot.unwrap_or(store.depot),
             clock: overrides.clock.unwrap_or_else(|| Arc::new(SystemClock)),
-            metrics: Metrics::new()?,
+            metrics,
             wake: Arc::default(),
             published: watch::Sender::new(0),
             upstream: overrides.upstream,
@@ -98,9 +107,10 @@ impl Shared {
 
     /// The upstream, for reads.
     pub(super) fn upstream(&self, config: &Config, authorities: &Authorities) -> Result<Arc<dyn Upstream>, StartError> {
-        match &self.upstream {
-            Some(upstream) => Ok(Arc::clone(upstream)),
-            None => Ok(Arc::new(HttpUpstream::new(&config.upstream, authorities)?)),
-        }
+        let upstream = match &self.upstream {
+            Some(upstream) => Arc::clone(upstream),
+            None => Arc::new(HttpUpstream::new(&config.upstream, authorities)?),
+        };
+        Ok(Arc::new(Noted::new(upstream, self.reach.clone())))
     }
 }

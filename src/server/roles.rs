@@ -25,7 +25,7 @@ use crate::{
         parts::Shared,
         signer::Opened,
         stop::{Kept, Running, Stops},
-        supervise::Supervisor,
+        supervise::{Ready, Supervisor},
     },
     wake,
 };
@@ -70,6 +70,19 @@ impl Keeper {
             stops: self.stops,
             kept: self.kept,
         }
+    }
+
+    /// Starts a role and keeps it running until `shutdown`.
+    pub(super) fn keep<F>(
+        &mut self,
+        name: &'static str,
+        shutdown: CancellationToken,
+        start: impl FnMut(Ready) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let kept = self.supervisor.keep(name, shutdown, start);
+        self.kept.push((name, kept));
     }
 
     /// Health, metrics and status.

@@ -40,7 +40,10 @@ impl Opened {
                 Err(error @ WakeError::Taken(_)) => {
                     if !waiting {
                         waiting = true;
-                        tracing::warn!(%error, "waiting for it to end");
+                        tracing::warn!(
+                            %error,
+                            "another gate runs over this ledger, or its signer is still ending: waiting for that"
+                        );
                     }
                 }
                 Err(error) => return Err(error.into()),

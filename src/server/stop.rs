@@ -16,6 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{admin::health::Health, telemetry::Metrics};
 
+/// What the signer has to end in order, at least.
+const OWN: Duration = Duration::from_secs(5);
+
 /// A role's supervisor; an error is how the role ended when it was stopped.
 pub(super) type Kept = JoinHandle<Result<(), String>>;
 
@@ -27,7 +30,7 @@ pub(super) struct Stops {
     pub(super) signer: CancellationToken,
     pub(super) catalog: CancellationToken,
     pub(super) admin: CancellationToken,
-    /// When the grace ends; set as the end begins.
+    /// When a signer that has not ended is killed; set as it is told to end.
     pub(super) deadline: Arc<OnceLock<Instant>>,
 }
 
@@ -93,11 +96,10 @@ impl Running {
         self.metrics.text()
     }
 
-    /// Ends all roles within the configured grace; an idle gate ends at once. Waits for requests in flight, then for
-    /// what they recorded to be signed. A program that has the gate inside stops accepting requests first.
+    /// Ends all roles; an idle gate ends at once. Waits for requests in flight for the configured grace, then for what
+    /// they recorded to be signed, for as long as is left of it and at least five seconds. A program that has the gate inside stops accepting requests first.
     pub async fn stop(mut self) -> Stopped {
         let deadline = Instant::now() + self.grace;
-        let _ = self.stops.deadline.set(deadline);
         let mut cut = Vec::new();
         self.health.drain();
         self.stops.proxy.cancel();
@@ -109,7 +111,10 @@ impl Running {
                 many => format!("{many} requests in flight"),
             });
         }
-        // Only now: requests in flight committed through the intake and woke the signer.
+        // Only now: requests in flight committed through the intake and woke the signer. It ends in order, however long
+        // they took.
+        let deadline = deadline.max(Instant::now() + OWN);
+        let _ = self.stops.deadline.set(deadline);
         self.stops.intake.cancel();
         cut.extend(self.ended("intake", deadline).await);
         self.stops.signer.cancel();

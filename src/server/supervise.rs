@@ -89,6 +89,12 @@ impl Ready {
     pub fn up(self) {
         self.health.set(self.name, Role::Up);
     }
+
+    /// It cannot do its work yet, and why.
+    pub fn down(&self, why: &str) {
+        let error = why.to_owned();
+        self.health.set(self.name, Role::Down { error });
+    }
 }
 
 fn flat(ended: Result<Result<(), String>, JoinError>) -> Result<(), String> {

@@ -41,6 +41,8 @@ fn configured(dir: &Path) -> Config {
         url = "http://127.0.0.1:1/"
         [admin]
         listen = "127.0.0.1:0"
+        [metadata]
+        access = "public"
         [[rule]]
         path = "**"
         kind = "immutable"

@@ -24,6 +24,8 @@ pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// The last second at which the server's own certificate is valid.
     pub expires: Timestamp,
+    /// It is an authority's (CA:TRUE): some clients refuse a server that shows one.
+    pub authority: bool,
 }
 
 impl Certificate {
@@ -52,6 +54,7 @@ impl Certificate {
             second(parsed.validity.not_before.timestamp()),
             second(parsed.validity.not_after.timestamp()),
         );
+        let authority = parsed.is_ca();
         let private = private_key(key)?;
         let certified = CertifiedKey::from_der(certificates, private, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
@@ -68,6 +71,7 @@ impl Certificate {
             () => Ok(Self {
                 key: Arc::new(certified),
                 expires: to,
+                authority,
             }),
         }
     }

@@ -109,6 +109,18 @@ impl TlsError {
     }
 }
 
+/// How a self-signed certificate is made that is no authority's: `openssl req -x509` marks one as such by itself.
+pub const NO_AUTHORITY: &str = "make one with `openssl req -x509 … -addext basicConstraints=CA:FALSE`, or have an authority \
+                                issue one";
+
+/// What an error of a handshake says, without rustls' own word for the one that is met most often.
+pub fn plain(detail: String) -> String {
+    match detail.contains("CaUsedAsEndEntity") {
+        true => "the server shows the certificate of an authority (CA:TRUE), which no server may".to_owned(),
+        false => detail,
+    }
+}
+
 /// The provider of cryptography.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())

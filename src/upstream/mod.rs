@@ -1,6 +1,7 @@
 //! The gate's own requests upstream: neutral reads, and clients' reads of tracked paths reduced to what the gate could
 //! have written itself. Uploads and untracked traffic go through the proxy, never through here.
 
+pub mod anybody;
 mod connect;
 mod framing;
 pub mod http;
@@ -8,6 +9,7 @@ pub mod judge;
 pub mod memory;
 pub mod neutral;
 mod pool;
+pub mod reach;
 mod redirect;
 pub mod secure;
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::UpstreamConfig,
-    tls::{Roots, TlsError},
+    tls::{Roots, TlsError, plain},
 };
 
 /// Whom the gate trusts.
@@ -88,7 +88,8 @@ impl Secure {
             Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
             Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
         };
-        connector.connect(name, stream).await.map_err(|error| failed(&error))
+        let connected = connector.connect(name, stream).await;
+        connected.map_err(|error| failed(&plain(error.to_string())))
     }
 
     fn others(&self) -> Result<&TlsConnector, &String> {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,7 @@ impl Stage {
         let upstream = Upstream::start();
         let identity = upstream.first.dir().join("identity");
         fs::write(&identity, "Bearer token-gate").unwrap();
+        fs::set_permissions(&identity, fs::Permissions::from_mode(0o600)).unwrap();
         let fresh = match FRESH_FOR {
             "" => String::new(),
             seconds => format!("[cache]\nfresh_for = \"{seconds}s\"\n"),

@@ -5,11 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::{
     client::{Attack, ClientError, FetchError},
     terminal::printable,
+    tls,
 };
 
 /// What the command line lacks, or why a download failed.
@@ -213,6 +215,10 @@ fn fetch_hint(error: &FetchError) -> Option<&'static str> {
         } if problem.is_drift() => {
             "the server's bytes are not the recorded ones; its operators see it with `tufgate drift list`"
         }
+        FetchError::Status {
+            status: StatusCode::UNAUTHORIZED,
+            ..
+        } => "who reads there must say who they are, and `tufgate get` cannot send credentials",
         FetchError::Status { url, .. } if error.is_absent() && url.ends_with("/timestamp.json") => {
             "there is no TUF repository at this URL: a gate has its metadata at URL/metadata/; for any other repository \
              give `--metadata-url` and `--targets-url`"
@@ -228,6 +234,7 @@ fn fetch_hint(error: &FetchError) -> Option<&'static str> {
         FetchError::Tls { detail, .. } if detail.contains("expired") || detail.contains("not valid yet") => {
             "check this machine's clock; if it is right, the server's certificate is out of date"
         }
+        FetchError::Tls { detail, .. } if detail.contains("CA:TRUE") => tls::NO_AUTHORITY,
         FetchError::Tls { detail, .. } if detail.contains("UnknownIssuer") || detail.contains("no certificate") => {
             "give the authority that issued the server's certificate with `--ca FILE`"
         }

@@ -17,6 +17,7 @@ use super::{
     plan::{Job, Output},
 };
 use crate::{
+    cli::unless_left,
     client::{Downloaded, Notice},
     terminal::{printable, printable_json},
 };
@@ -188,7 +189,7 @@ fn text_line(done: &Downloaded, job: &Job, snapshot: u64) -> String {
 }
 
 fn print(line: &str) -> Result<(), GetError> {
-    writeln!(io::stdout(), "{line}").map_err(GetError::Print)
+    unless_left(writeln!(io::stdout(), "{line}")).map_err(GetError::Print)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use url::Url;
 use self::folder::{Folder, Wanted};
 use crate::{
     cli::{
-        CliError, block_on,
-        serve::{Ends, serve, this_program},
+        CliError, block_on, print,
+        serve::{Ends, serve, this_program, warn_of_address},
     },
     server::{Roles, SignerPlace},
     telemetry,
@@ -37,7 +37,7 @@ pub struct Quickstart {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The artifact server to stand in front of; by default a plain web server over a few example files
-    #[arg(long, value_name = "URL", conflicts_with = "once")]
+    #[arg(long, value_name = "URL", conflicts_with = "once", value_parser = http_url)]
     upstream: Option<Url>,
     /// Where clients connect; 127.0.0.1:8080, or with --once a free port
     #[arg(long, value_name = "ADDR")]
@@ -79,10 +79,23 @@ impl Quickstart {
             }
             Ok(())
         };
-        serve(config, roles, before, Ends::Signals.wait(), |running| {
+        serve(config, roles, before, Ends::SignalsOrHangup, |running| {
+            if folder.www().is_none() {
+                warn_of_address();
+            }
             let gate = running.addr().unwrap_or(listen);
-            print!("{}", greeting(&folder, gate, running.admin_addr()));
+            // The gate runs on, whether or not anybody reads this.
+            let _ = print(greeting(&folder, gate, running.admin_addr()).trim_end());
         })
+    }
+}
+
+/// A URL as the configuration takes it; what is forgotten most often is its beginning.
+fn http_url(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ if text.contains("://") => Err("neither `http://…` nor `https://…`".to_owned()),
+        _ => Err(format!("it is no URL; is `http://{text}` meant?")),
     }
 }
 
@@ -141,4 +154,20 @@ python    python3 -c 'import tempfile; from tuf.ngclient import Updater; d = tem
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_named_by_its_whole_url() {
+        assert_eq!(http_url("http://h:1/a").unwrap().as_str(), "http://h:1/a");
+        for short in ["127.0.0.1:9999", "localhost:9999", "artifacts"] {
+            let said = http_url(short).unwrap_err();
+            assert!(said.ends_with(&format!("is `http://{short}` meant?")), "{said}");
+        }
+        assert!(!http_url("ftp://h/").unwrap_err().contains("meant"));
+    }
 }

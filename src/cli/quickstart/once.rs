@@ -23,7 +23,7 @@ use super::{
     web::{Reply, Web},
 };
 use crate::{
-    cli::{CliError, block_on},
+    cli::{CliError, block_on, print},
     digest::Digest,
     target::TargetPath,
 };
@@ -53,8 +53,8 @@ pub fn run(dir: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<(), CliEr
     })?;
     match trip {
         Ok(()) => {
-            println!("ok: every step held, {:.1} s in all", begun.elapsed().as_secs_f64());
-            Ok(())
+            let seconds = begun.elapsed().as_secs_f64();
+            print(format_args!("ok: every step held, {seconds:.1} s in all"))
         }
         Err(error) => {
             // A temporary folder goes away with its log.

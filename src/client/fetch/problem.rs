@@ -51,9 +51,9 @@ impl Problem {
         matches!(self.kind.as_deref(), Some("drift" | "mismatch"))
     }
 
-    /// Whether it lasts: a confirmed drift, or an answer no gate can judge, is the same in a moment.
+    /// Whether it lasts: other bytes, or an answer no gate can judge, are the same in a moment.
     pub fn is_lasting(&self) -> bool {
-        matches!(self.kind.as_deref(), Some("drift" | "unverifiable"))
+        self.is_drift() || self.kind.as_deref() == Some("unverifiable")
     }
 }
 

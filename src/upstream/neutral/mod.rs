@@ -15,6 +15,7 @@ use crate::{
     target::TargetPath,
 };
 
+pub(super) use probe::random_name;
 pub use probe::{ProbeOutcome, probe};
 pub use reader::Reader;
 
@@ -80,7 +81,7 @@ pub async fn read(upstream: &dyn Upstream, path: &TargetPath, limit: u64) -> Res
 }
 
 /// The only request a neutral read or a probe sends.
-fn neutral_ask(path: String) -> Ask {
+pub(super) fn neutral_ask(path: String) -> Ask {
     Ask {
         method: Method::GET,
         path,

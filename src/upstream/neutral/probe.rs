@@ -1,6 +1,8 @@
 //! The wildcard probe. An upstream that answers 2xx to any name (a single-page application, a captive portal, a
 //! generating server) would let every request teach, so learning by fetch is off while it does.
 
+use ::http::StatusCode;
+
 use super::neutral_ask;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -9,12 +11,19 @@ use crate::upstream::{Upstream, UpstreamError};
 pub enum ProbeOutcome {
     /// No random name exists.
     Honest,
+    /// None that was answered exists, but this one was refused.
+    Refused {
+        /// The name asked for.
+        path: String,
+        /// 401 or 403.
+        status: StatusCode,
+    },
     /// A random name was answered 2xx: learning by fetch must be disabled.
     Wildcard {
         /// The name asked for.
         path: String,
         /// The status it got.
-        status: ::http::StatusCode,
+        status: StatusCode,
     },
 }
 
@@ -25,6 +34,7 @@ pub enum ProbeOutcome {
 pub async fn probe(upstream: &dyn Upstream, prefixes: &[String]) -> Result<ProbeOutcome, UpstreamError> {
     let root = [String::new()];
     let prefixes = if prefixes.is_empty() { &root } else { prefixes };
+    let mut outcome = ProbeOutcome::Honest;
     for prefix in prefixes {
         for suffix in ["", ".tar.gz"] {
             let path = random_name(prefix, suffix);
@@ -35,16 +45,20 @@ pub async fn probe(upstream: &dyn Upstream, prefixes: &[String]) -> Result<Probe
                         status: answer.status,
                     });
                 }
+                Ok(answer) if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                    let status = answer.status;
+                    outcome = ProbeOutcome::Refused { path, status };
+                }
                 Ok(_) | Err(UpstreamError::Redirect { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(ProbeOutcome::Honest)
+    Ok(outcome)
 }
 
 /// 128 random bits in hex below `prefix`: half of what would make a hash-prefixed name.
-fn random_name(prefix: &str, suffix: &str) -> String {
+pub(in crate::upstream) fn random_name(prefix: &str, suffix: &str) -> String {
     let folder = prefix.trim_matches('/');
     let slash = if folder.is_empty() { "" } else { "/" };
     format!("/{folder}{slash}{:032x}{suffix}", rand::random::<u128>())
@@ -53,7 +67,7 @@ fn random_name(prefix: &str, suffix: &str) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use ::http::{HeaderMap, StatusCode};
+    use ::http::HeaderMap;
     use async_trait::async_trait;
 
     use super::*;
@@ -71,10 +85,10 @@ mod tests {
                     why: "y".to_owned(),
                 });
             }
-            let status = if (self.0)(&ask.path) {
-                StatusCode::OK
-            } else {
-                StatusCode::NOT_FOUND
+            let status = match (self.0)(&ask.path) {
+                true => StatusCode::OK,
+                false if ask.path.starts_with("/closed/") => StatusCode::UNAUTHORIZED,
+                false => StatusCode::NOT_FOUND,
             };
             let body = Box::pin(futures_util::stream::empty());
             Ok(Answer {
@@ -117,6 +131,14 @@ mod tests {
         .await;
         assert!(matches!(outcome, Ok(ProbeOutcome::Wildcard { path, .. }) if path.starts_with("/b/")));
         assert_eq!(probe(&Wild(|_| false), &prefixes).await.unwrap(), ProbeOutcome::Honest);
+        let prefixes = ["closed".to_owned(), "b".to_owned()];
+        let outcome = probe(&Wild(|_| false), &prefixes).await;
+        assert!(matches!(outcome, Ok(ProbeOutcome::Refused { path, .. }) if path.starts_with("/closed/")));
+        let outcome = probe(&Wild(|path| path.starts_with("/b/")), &prefixes).await;
+        assert!(
+            matches!(outcome, Ok(ProbeOutcome::Wildcard { .. })),
+            "it outweighs a refusal"
+        );
     }
 
     #[tokio::test]
