@@ -226,8 +226,10 @@ pub enum Layout {
 pub struct Tuf {
     /// Bins or flat.
     pub layout: Layout,
-    /// Number of bins, fixed at `init`.
+    /// Number of bins to begin with; more than there are makes them grow.
     pub bins: u32,
+    /// Most bins that they grow to (4,096).
+    pub max_bins: u32,
     /// 1 year.
     pub targets_expiry: Duration,
     /// 1 year.

@@ -220,6 +220,7 @@ pub(super) enum Layout {
 pub(super) struct Tuf {
     pub layout: Layout,
     pub bins: u32,
+    pub max_bins: Option<u32>,
     pub targets_expiry: Span,
     pub delegator_expiry: Span,
     pub bin_expiry: Span,
@@ -234,6 +235,7 @@ impl Default for Tuf {
         Self {
             layout: Layout::Bins,
             bins: 16,
+            max_bins: None,
             targets_expiry: seconds(365 * DAY),
             delegator_expiry: seconds(365 * DAY),
             bin_expiry: seconds(90 * DAY),

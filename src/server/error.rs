@@ -181,7 +181,7 @@ impl StartError {
             )
             }
             Self::Signer(SignerError::Layout { .. }) => Some(
-                "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"
+                "the layout is fixed at `init`; put `layout` under `[tuf]` back"
                     .to_owned(),
             ),
             Self::Child(_) => Some("the signer's own message stands above".to_owned()),

@@ -123,6 +123,8 @@ mod tests {
             next_due: at(0),
             upto: 0,
             quota: HashMap::new(),
+            live: 0,
+            growth: None,
             kept: Kept::default(),
             baseline: HashMap::from([(role.clone(), (baseline, ceiling))]),
             since: at(1_000),

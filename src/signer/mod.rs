@@ -6,6 +6,7 @@
 
 mod batch;
 mod collect;
+mod grow;
 mod kept;
 mod publish;
 mod recover;
@@ -30,7 +31,7 @@ use crate::{
     config::Config,
     depot::{Depot, DepotError},
     keys::{KeyError, SigningKey, file::FileKey},
-    ledger::{Fence, Ledger, LedgerError, Seq},
+    ledger::{Fence, Ledger, LedgerError, Observation, Seq},
     telemetry::Metrics,
     tuf::canonical::CanonicalError,
 };
@@ -295,6 +296,7 @@ impl Signer {
             None => self.read_state(Some(fence), now).await?,
         };
         let turn = self.work(&mut state, now).await?;
+        let turn = self.grow(&mut state, turn, now).await?;
         self.state = Some(state);
         Ok(turn)
     }
@@ -320,13 +322,25 @@ impl Signer {
             state.next_due = if due.nothing() { state.next_due } else { now };
             return Ok(Turn::Idle { wait });
         }
+        let snapshot = self.publish_timed(state, pending, due, now).await?;
+        Ok(Turn::Published { snapshot })
+    }
+
+    /// Publishes, measured and made known.
+    async fn publish_timed(
+        &mut self,
+        state: &mut State,
+        pending: Vec<Observation>,
+        due: refresh::Due,
+        now: Timestamp,
+    ) -> Result<u64, SignerError> {
         let timer = self.parts.metrics.publication_seconds.start_timer();
         let snapshot = self.publish(state, pending, due, now).await?;
         timer.observe_duration();
         self.last = Some(self.steady.elapsed());
         self.parts.metrics.publications_total.inc();
         self.parts.published.send_replace(snapshot);
-        Ok(Turn::Published { snapshot })
+        Ok(snapshot)
     }
 
     /// Now, if the clock can be trusted.

@@ -24,7 +24,7 @@ use super::{
     Signer, SignerError,
     batch::{Bin, Caps, Judge, Rows},
     kept,
-    refresh::Due,
+    refresh::{Due, Versions},
     seal::seal,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::{State, after},
@@ -45,9 +45,6 @@ struct Plan {
     bins: BTreeMap<u32, Option<Arc<Rows>>>,
     grown: i64,
 }
-
-/// A role's new version and its end.
-type Fresh = HashMap<String, (u64, Timestamp)>;
 
 impl Signer {
     /// Publishes `pending` and what is `due`; the answer is the version of the snapshot that holds it.
@@ -74,10 +71,14 @@ impl Signer {
         ] {
             roles.extend(wanted.then(|| role.to_owned()));
         }
-        let fresh = self.reserve(state, &mut plan.batch, roles, upto, now).await?;
+        let mut fresh = self.reserve(state, &mut plan.batch, roles, upto, now).await?;
 
         let mut files = Vec::new();
-        self.write_bins(state, plan.bins, &fresh, &mut files).await?;
+        for (role, (version, _)) in &due.written {
+            state.roles.insert(role.clone(), Meta::version(*version));
+        }
+        self.write_bins(state.shape, plan.bins, &fresh, &mut state.roles, &mut files)
+            .await?;
         self.write_delegators(state, &due, &fresh, &mut files).await?;
         if let Some((version, expires)) = fresh.get(SNAPSHOT).copied() {
             let roles = std::mem::take(&mut state.roles);
@@ -96,6 +97,9 @@ impl Signer {
             .ok_or(SignerError::Task("there is no snapshot".to_owned()))?;
         let timestamp = self.swap(state, snapshot, &fresh).await?;
 
+        for (role, written) in due.written {
+            fresh.entry(role).or_insert(written);
+        }
         let publication = Publication {
             snapshot: snapshot.version,
             timestamp,
@@ -113,6 +117,7 @@ impl Signer {
             .extend(fresh.into_iter().map(|(role, (_, expires))| (role, expires)));
         let metrics = &self.parts.metrics;
         metrics.targets.add(plan.grown);
+        state.live = state.live.saturating_add_signed(plan.grown);
         if let Some(expires) = state.expires.get(TIMESTAMP) {
             metrics.timestamp_expires.set(expires.as_second());
         }
@@ -174,6 +179,10 @@ impl Signer {
                     .with_label_values(&[refusal.label()])
                     .inc();
             }
+            if let Some(growth) = &mut state.growth {
+                let paths = decided.targets.iter().map(|target| &target.path);
+                paths.chain(&decided.forgotten).for_each(|path| growth.touch(path));
+            }
             plan.batch.targets.extend(decided.targets);
             plan.batch.forgotten.extend(decided.forgotten);
             audit.extend(decided.audit);
@@ -187,17 +196,17 @@ impl Signer {
 
     /// Commits the decision with the versions that will carry it. From here on the versions are spent, whatever
     /// happens.
-    async fn reserve(
+    pub(super) async fn reserve(
         &mut self,
         state: &State,
         batch: &mut Batch,
         roles: Vec<String>,
         upto: u64,
         now: Timestamp,
-    ) -> Result<Fresh, SignerError> {
+    ) -> Result<Versions, SignerError> {
         let mut batch = std::mem::take(batch);
         if roles.is_empty() && batch.targets.is_empty() && batch.forgotten.is_empty() && batch.audit.is_empty() {
-            return Ok(Fresh::new());
+            return Ok(Versions::new());
         }
         batch.versions = roles.clone();
         let versions = self.parts.ledger.apply(state.fence, batch).await?;
@@ -216,15 +225,16 @@ impl Signer {
         Ok(fresh.collect())
     }
 
-    /// Encodes and signs bins side by side and writes them in portions; the last portion is left in `files`.
-    async fn write_bins(
+    /// Encodes and signs bins side by side and writes them in portions; the last portion is left in `files`. What a snapshot
+    /// says of them goes into `roles`.
+    pub(super) async fn write_bins(
         &self,
-        state: &mut State,
+        shape: Shape,
         bins: BTreeMap<u32, Option<Arc<Rows>>>,
-        fresh: &Fresh,
+        fresh: &Versions,
+        roles: &mut BTreeMap<String, Meta>,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
-        let shape = state.shape;
         let key = self.bin_key(shape)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = bins.into_iter().filter_map(|(bin, rows)| {
@@ -232,7 +242,6 @@ impl Signer {
             let (version, expires) = fresh.get(&role).copied()?;
             Some((bin, role, rows, version, expires))
         });
-        let roles = &mut state.roles;
         let sealed = stream::iter(jobs)
             .map(|(bin, role, rows, version, expires)| {
                 let key = key.clone();
@@ -289,7 +298,7 @@ impl Signer {
         &self,
         state: &mut State,
         due: &Due,
-        fresh: &Fresh,
+        fresh: &Versions,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
@@ -319,7 +328,7 @@ impl Signer {
     }
 
     /// Swaps the timestamp in, if there is a new one: the commit point. Its version.
-    async fn swap(&self, state: &mut State, snapshot: Meta, fresh: &Fresh) -> Result<u64, SignerError> {
+    async fn swap(&self, state: &mut State, snapshot: Meta, fresh: &Versions) -> Result<u64, SignerError> {
         let Some((version, expires)) = fresh.get(TIMESTAMP).copied() else {
             return Ok(state.stamp);
         };

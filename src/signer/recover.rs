@@ -43,7 +43,7 @@ impl Signer {
     /// Without a fence, nothing is written to the ledger.
     pub(super) async fn read_state(&self, fence: Option<Fence>, now: Timestamp) -> Result<State, SignerError> {
         let (ledger, config) = (&self.parts.ledger, &self.parts.config);
-        let shape = Shape::of(&config.tuf)?;
+        let first = Shape::first(&config.tuf)?;
         let files = self.parts.depot.list().await?;
         let online = self.parts.keys.targets.is_some();
         if versions(&files, "root").is_empty() {
@@ -55,7 +55,7 @@ impl Signer {
             reconcile(None, &ledger.roles().await?, online)?;
         }
         let roots = self.roots(&files).await?;
-        self.check_keys(shape, &roots)?;
+        self.check_keys(first, &roots)?;
 
         let publication = ledger.publication().await?;
         if let Some(last) = &publication
@@ -81,7 +81,7 @@ impl Signer {
         let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         let mut state = State {
             fence: fence.unwrap_or(Fence(0)),
-            shape,
+            shape: first,
             timestamp: None,
             stamp: 0,
             snapshot: None,
@@ -90,12 +90,14 @@ impl Signer {
             next_due: now,
             upto: publication.map_or(0, |last| last.upto),
             quota: HashMap::new(),
+            live: 0,
+            growth: None,
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: now,
         };
         if let Some(seen) = seen {
-            check_layout(&config.tuf, |role| seen.roles.contains_key(role))?;
+            state.shape = Shape::listed(&config.tuf, |role| seen.roles.contains_key(role))?;
             let listed = seen.roles.iter().map(|(role, meta)| (role.as_str(), meta.version));
             let listed = listed.chain([(SNAPSHOT, seen.snapshot.version), (TIMESTAMP, seen.timestamp)]);
             let written = ceilings(&files);
@@ -228,6 +230,7 @@ impl Signer {
     async fn count(&self, state: &mut State) -> Result<(), SignerError> {
         let (live, _) = self.parts.ledger.counts().await?;
         self.parts.metrics.targets.set(live as i64);
+        state.live = live;
         let policy = &self.parts.config.policy;
         if policy.rules().iter().all(|rule| rule.max_targets.is_none()) {
             return Ok(());
@@ -284,15 +287,9 @@ fn reconcile(seen: Option<&Seen>, rows: &[RoleRow], online: bool) -> Result<Vec<
     Ok(raise)
 }
 
-/// Whether the roles a snapshot lists are those of the configured layout: a changed number of bins would leave the
-/// delegator pointing at the old ones.
+/// Whether the roles a snapshot lists are those of the configured layout.
 pub fn check_layout(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<(), SignerError> {
-    let shape = Shape::of(tuf)?;
-    let needed = shape.role(0);
-    match listed(&needed) && listed(BINS) != (shape == Shape::Flat) {
-        true => Ok(()),
-        false => Err(SignerError::Layout { role: needed }),
-    }
+    Shape::listed(tuf, listed).map(drop)
 }
 
 /// Versions of a role's files, ascending.

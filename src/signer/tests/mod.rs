@@ -4,6 +4,7 @@ mod crash;
 mod faulty;
 mod fixtures;
 mod flow;
+mod grow;
 mod world;
 
 pub(crate) use self::world::{config, tuf};

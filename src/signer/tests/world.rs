@@ -39,6 +39,7 @@ pub(crate) fn tuf() -> Tuf {
     Tuf {
         layout: Layout::Bins,
         bins: 16,
+        max_bins: 4_096,
         targets_expiry: days(365),
         delegator_expiry: days(365),
         bin_expiry: days(90),
