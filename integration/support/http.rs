@@ -133,6 +133,10 @@ fn parse(bytes: &[u8], head: bool, ended: bool) -> Option<Response> {
     } else if find("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
         dechunk(rest)
     } else if let Some(length) = find("content-length").and_then(|length| length.parse::<usize>().ok()) {
+        // Looked at once it is all there.
+        if rest.len() < length && !ended {
+            return None;
+        }
         (rest[..rest.len().min(length)].to_vec(), rest.len() >= length)
     } else {
         (rest.to_vec(), ended)

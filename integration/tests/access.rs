@@ -2,6 +2,7 @@
 //! what the upstream gives, the gate gives in the bytes that are recorded. Each request is put to both.
 
 mod case;
+mod login;
 mod oracle;
 mod ranges;
 mod stage;
@@ -272,6 +273,7 @@ fn a_herd_at_a_cold_path_gets_what_each_may_have() {
     for zone in [
         "open",
         "open-private",
+        "open-set-cookie",
         "basic",
         "bearer",
         "bearer-public",
@@ -315,7 +317,7 @@ fn a_herd_at_a_cold_path_gets_what_each_may_have() {
     }
     let met: Vec<_> = met.iter().map(|(verdict, n)| format!("{n} {verdict:?}")).collect();
     figure(&format!(
-        "access: 21 herds of 50 clients at cold paths: {}",
+        "access: 24 herds of 50 clients at cold paths: {}",
         met.join(", ")
     ));
 }

@@ -370,3 +370,88 @@ fn a_reader_that_leaves_cuts_nobody_and_a_slow_one_holds_nobody_up() {
     thread::sleep(Duration::from_millis(10));
     assert!(http::read(slow, false).body == body, "the slow one gets it whole too");
 }
+
+#[test]
+fn other_validators_of_a_large_artifact_lead_to_a_neutral_read() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(&Setup::learning(origin.url()).extra("[cache]\nfresh_for = \"0s\"\n"));
+    let body = bytes(1_000_000);
+    gate.publish("/large", &body);
+    tagged(&origin, "/large", "a");
+    assert!(gate.get("/large").body == body);
+    // The same validator says the same bytes: a question a reader, and nothing else.
+    let before = origin.count("/large");
+    for _ in 0..5 {
+        assert!(gate.get("/large").body == body);
+    }
+    assert_eq!(origin.count("/large"), before + 5);
+    let mut other = body.clone();
+    other[500_000] ^= 1;
+    origin.put_file("/large", other);
+    tagged(&origin, "/large", "b");
+    assert!(gate.get("/large").body == body);
+    until("the drift to be confirmed", || {
+        gate.metric("tufgate_drifts_total") >= 1.0
+    });
+    assert!(gate.get("/large").body == body);
+}
+
+#[test]
+fn what_is_kept_is_read_while_the_ledger_fails() {
+    let (_runtime, origin) = hostile_origin();
+    let rules = "[[rule]]\npath = \"repo/**\"\nkind = \"immutable\"\nlearn = \"fetch\"\n";
+    let gate = Gate::start(
+        &Setup::learning(origin.url())
+            .rules(rules)
+            .extra("[cache]\nfresh_for = \"0s\"\n"),
+    );
+    origin.put_file("/plain", "plain");
+    let (small, large) = (bytes(1_000), bytes(1_000_000));
+    for (path, body) in [
+        ("/repo/small", &small),
+        ("/repo/large", &large),
+        ("/repo/unread", &small),
+    ] {
+        gate.publish(path, body);
+        tagged(&origin, path, "a");
+        if path != "/repo/unread" {
+            assert!(gate.get(path).body == *body);
+        }
+    }
+    let ledger = |sql: &str| {
+        let hand = rusqlite::Connection::open(gate.dir.join("ledger.db")).unwrap();
+        hand.busy_timeout(Duration::from_secs(30)).unwrap();
+        hand.execute_batch(sql).unwrap();
+    };
+    ledger("ALTER TABLE target RENAME TO lost");
+    assert_eq!(gate.get("/repo/unread").status, 503, "nobody knows what it is");
+    for (name, body) in [("small", &small), ("large", &large)] {
+        let path = format!("/repo/{name}");
+        let hashed = format!("/repo/{}.{name}", Digest::of(body));
+        for target in [&path, &hashed] {
+            let read = gate.get(target);
+            assert!((read.status, &read.body) == (200, body), "{target}: {}", read.status);
+            assert_eq!(read.header("tufgate-status"), Some("pending"), "who knows?");
+            let part = ask(&gate, "GET", target, &[("Range", "bytes=3-4")]);
+            assert_eq!((part.status, &part.body[..]), (206, &body[3..5]), "{target}");
+        }
+        let other = gate.get(&format!("/repo/{}.{name}", Digest::of(b"other")));
+        assert_eq!(other.status, 503, "{name}");
+        assert_eq!(gate.get(&format!("{path}?a=b")).status, 400, "{name}: as ever");
+        // Other bytes are not taken for those.
+        origin.put_file(&path, vec![1; body.len()]);
+        tagged(&origin, &path, "b");
+        assert!(gate.get(&path).body == *body, "{name}");
+        // Whom the upstream refuses, the gate refuses too.
+        origin.script(&path, Behaviour::WriteOnly);
+        assert_eq!(gate.get(&path).status, 401, "{name}");
+        let put = gate.put(&path, b"other");
+        assert_eq!((put.status, put.problem().as_deref()), (503, Some("ledger")), "{name}");
+        assert!(origin.stored(&path).unwrap() != b"other", "{name}");
+    }
+    assert_eq!(gate.get("/plain").body, b"plain");
+    assert_eq!(gate.get("/metadata/timestamp.json").status, 200);
+    ledger("ALTER TABLE lost RENAME TO target");
+    assert!(gate.get("/repo/unread").body == small);
+    assert_eq!(gate.put("/repo/after", b"healed").status, 201);
+}

@@ -3,7 +3,7 @@
 #[path = "http2/floods.rs"]
 mod floods;
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -263,6 +263,71 @@ fn an_upload_that_its_client_gives_up_leaves_what_was_there() {
         assert_eq!(gate.put(path, b"whole").status, 201, "{path}");
         assert_eq!(origin.stored(path).unwrap(), b"whole");
     }
+}
+
+#[test]
+fn an_upload_that_stalls_ends_with_the_upstreams_patience() {
+    let (_runtime, origin) = hostile_origin();
+    let gate = Gate::start(
+        &Setup::learning(origin.url())
+            .rules(RULES)
+            .gate(KNOWN)
+            .upstream_keys("io_timeout = \"1s\"\n"),
+    );
+    for path in ["/repo/stalled", "/plain/stalled"] {
+        runtime().block_on(async {
+            let mut send = connect(gate.addr).await.ready().await.unwrap();
+            let put = request(gate.addr, "PUT", path, &[]);
+            let (response, mut stream) = send.send_request(put, false).unwrap();
+            stream.send_data(Bytes::from(vec![1; 30_000]), false).unwrap();
+            let got = tokio::time::timeout(Duration::from_secs(30), answer(response)).await;
+            let got = got.expect("nobody ends it");
+            assert_eq!(got.status, 504, "{path}: {got:?}");
+        });
+        assert!(origin.stored(path).is_none(), "{path}");
+        assert_eq!(gate.put(path, b"whole").status, 201, "{path}: it holds nothing");
+    }
+}
+
+#[test]
+fn a_reader_keeps_to_the_least_rate_or_is_cut() {
+    let nginx = Nginx::start();
+    // A piece may take thirteen seconds.
+    let keys = format!("{KNOWN}\nmin_rate = 20000\nclient_timeout = \"1s\"\n");
+    let gate = Gate::start(&Setup::learning(nginx.url()).rules(RULES).gate(&keys));
+    let large: Vec<u8> = (0..500_000).map(|n| (n / 3 + n / 1009) as u8).collect();
+    gate.publish("/repo/large", &large);
+    // What a reader gets who takes so many bytes ten times a second.
+    let read = |lines: &[(&str, &str)], step: usize| {
+        runtime().block_on(async {
+            let mut send = connect(gate.addr).await.ready().await.unwrap();
+            let get = request(gate.addr, "GET", "/repo/large", lines);
+            let (response, _) = send.send_request(get, true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            let (mut got, mut owed) = (Vec::new(), 0);
+            loop {
+                let chunk = tokio::time::timeout(Duration::from_millis(100), body.data()).await;
+                match chunk {
+                    Ok(Some(Ok(chunk))) => {
+                        owed += chunk.len();
+                        got.extend_from_slice(&chunk);
+                    }
+                    Ok(Some(Err(_)) | None) => return got,
+                    Err(_) => {
+                        let taken = owed.min(step);
+                        owed -= taken;
+                        let _ = body.flow_control().release_capacity(taken);
+                    }
+                }
+            }
+        })
+    };
+    // At hand, whole and in part.
+    assert!(gate.get("/repo/large").body == large);
+    for lines in [&[][..], &[("range", "bytes=0-")]] {
+        assert!(read(lines, 8_000) == large, "slow, and fast enough: {lines:?}");
+    }
+    assert!(read(&[], 100).len() < large.len(), "nobody cuts it");
 }
 
 #[test]

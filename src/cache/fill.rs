@@ -76,14 +76,14 @@ impl Fill {
         Ok(())
     }
 
-    /// The body ended: verifies it, and only then makes it findable.
+    /// The body ended: verifies it, and only then makes it findable. What its finders need, too, is done `once_verified`.
     ///
     /// # Errors
     /// [`FillError::Mismatch`]: the body is not what it must be. [`FillError::NotKept`]: it is, but was not kept; a full
     /// disk was told of already.
-    pub async fn finish(mut self) -> Result<Bytes, FillError> {
+    pub async fn finish(mut self, once_verified: impl FnOnce()) -> Result<Bytes, FillError> {
         self.ended = true;
-        let kept = self.verified().await;
+        let kept = self.verified(once_verified).await;
         let counts = &self.cache.0.counts;
         if self.keeping.is_some() {
             match &kept {
@@ -98,7 +98,7 @@ impl Fill {
         kept
     }
 
-    async fn verified(&mut self) -> Result<Bytes, FillError> {
+    async fn verified(&mut self, once_verified: impl FnOnce()) -> Result<Bytes, FillError> {
         let expected = self.expected;
         if self.received != expected.length {
             return Err(FillError::Mismatch(Mismatch::Length {
@@ -110,6 +110,7 @@ impl Fill {
             Sink::Memory(buffer) => {
                 let (bytes, digest) = hash(buffer.into()).await?;
                 expected.check(digest, bytes.len() as u64)?;
+                once_verified();
                 let Some(memory) = self.cache.0.memory.as_ref().filter(|_| self.keeping.is_some()) else {
                     // Verified all the same, and whole.
                     return Ok(bytes);
@@ -122,6 +123,7 @@ impl Fill {
             Sink::File(writer) => {
                 let written = writer.finish().await?;
                 expected.check(written.digest, written.length)?;
+                once_verified();
                 let (promise, file) = written.kept?;
                 // Its own share: it is on its way until this is done, also when nobody waits for the outcome.
                 let keeping = self.keeping.clone();

@@ -5,6 +5,7 @@ mod delegations;
 mod downloads;
 mod roots;
 mod store;
+mod transfers;
 mod workflow;
 
 use super::{testing::*, *};

@@ -230,6 +230,8 @@ pub struct Tuf {
     pub bins: u32,
     /// Most bins that they grow to (4,096).
     pub max_bins: u32,
+    /// Targets a bin, on average, from which on bins grow (1,000).
+    pub grow_at: u64,
     /// 1 year.
     pub targets_expiry: Duration,
     /// 1 year.

@@ -68,6 +68,13 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         )
         .hint("tuf-js takes time that grows with the square of a bin's targets"));
     }
+    if !(1..=raw.max_bin_targets).contains(&raw.grow_at) {
+        return Err(at(
+            "grow_at",
+            &format!("`tuf.grow_at` is 1 to `tuf.max_bin_targets` ({})", raw.max_bin_targets),
+        )
+        .hint("half of `max_bin_targets` leaves room while bins grow"));
+    }
     if !(1_024..=MAX_BIN_BYTES).contains(&raw.max_bin_bytes.0) {
         return Err(at(
             "max_bin_bytes",
@@ -82,6 +89,7 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         },
         bins: raw.bins,
         max_bins,
+        grow_at: raw.grow_at,
         targets_expiry: raw.targets_expiry.0,
         delegator_expiry: raw.delegator_expiry.0,
         bin_expiry: raw.bin_expiry.0,

@@ -3,6 +3,7 @@
 //! word. Intake never signs and never answers a client.
 
 mod admit;
+mod queue;
 mod settle;
 mod upload;
 mod watch;
@@ -97,9 +98,9 @@ pub struct Intake {
     parts: Parts,
     locks: upload::Locks,
     admission: admit::Admission,
-    learns: mpsc::Sender<settle::Task>,
-    suspects: mpsc::Sender<settle::Task>,
-    queues: tokio::sync::Mutex<[mpsc::Receiver<settle::Task>; 2]>,
+    learns: mpsc::Sender<queue::Task>,
+    suspects: mpsc::Sender<queue::Task>,
+    queues: tokio::sync::Mutex<[mpsc::Receiver<queue::Task>; 2]>,
     queued: Arc<std::sync::Mutex<HashSet<TargetPath>>>,
     rechecked: Cache<TargetPath, ()>,
     doubts: Arc<Notify>,

@@ -8,7 +8,7 @@ use futures_util::{TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{Intake, Learned, who};
+use super::{Intake, Learned, queue::WORKERS, who};
 use crate::{
     digest::Digest,
     ledger::{Act, AuditLine, Drift, Intent, LedgerError, Provenance, Reservation, State, Target},
@@ -19,9 +19,6 @@ use crate::{
         neutral::{self, Neutral, ProbeOutcome},
     },
 };
-
-/// Neutral reads of each queue at once; the reader has a bound of its own.
-const WORKERS: usize = 8;
 
 /// How often the wildcard probe is repeated.
 const PROBE_EVERY: Duration = Duration::from_secs(3600);
@@ -54,65 +51,7 @@ pub(super) enum Settled {
     Unsure,
 }
 
-/// A background neutral read.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// Learn a path that is not recorded.
-    Learn(TargetPath),
-    /// A response differed from the record.
-    Suspect(TargetPath),
-}
-
-impl Task {
-    fn path(&self) -> &TargetPath {
-        match self {
-            Self::Learn(path) | Self::Suspect(path) => path,
-        }
-    }
-}
-
 impl Intake {
-    /// Asks for a neutral read that may record the path. Dropped when the queue is full or the path is queued already.
-    pub fn want(&self, path: &TargetPath) {
-        self.enqueue(Task::Learn(path.clone()));
-    }
-
-    /// Asks for a neutral read that confirms or ends drift.
-    pub fn suspect(&self, path: &TargetPath) {
-        self.enqueue(Task::Suspect(path.clone()));
-    }
-
-    /// As [`Intake::suspect`], at most every two seconds a path: readers of a blocked path ask at every request.
-    pub fn recheck(&self, path: &TargetPath) {
-        if !self.rechecked.contains_key(path) {
-            self.rechecked.insert(path.clone(), ());
-            self.suspect(path);
-        }
-    }
-
-    fn enqueue(&self, task: Task) {
-        let path = task.path().clone();
-        if !self.queued().insert(path.clone()) {
-            return;
-        }
-        let queue = match task {
-            Task::Learn(_) => &self.learns,
-            Task::Suspect(_) => &self.suspects,
-        };
-        if queue.try_send(task).is_err() {
-            self.queued().remove(&path);
-            self.parts
-                .metrics
-                .unlearned_total
-                .with_label_values(&["queue-full"])
-                .inc();
-        }
-    }
-
-    fn queued(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<TargetPath>> {
-        self.queued.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// After a start: every reservation that is still open belongs to a process that died, so it is in doubt.
     pub async fn recover(&self) -> Result<(), LedgerError> {
         for open in self.parts.ledger.reservations().await? {
@@ -135,35 +74,6 @@ impl Intake {
         tokio::select! {
             _ = work => {}
             () = shutdown.cancelled() => {}
-        }
-    }
-
-    async fn drain(&self, queue: &mut tokio::sync::mpsc::Receiver<Task>) {
-        let mut running = futures_util::stream::FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                task = queue.recv(), if running.len() < WORKERS => match task {
-                    Some(task) => running.push(self.perform(task)),
-                    None => return,
-                },
-                Some(()) = futures_util::StreamExt::next(&mut running), if !running.is_empty() => {}
-            }
-        }
-    }
-
-    async fn perform(&self, task: Task) {
-        let path = task.path().clone();
-        // The path leaves the set first: what happens from here on deserves another look.
-        self.queued().remove(&path);
-        let Some(rule) = self.policy().tracked(path.as_str()) else {
-            return;
-        };
-        let done = match task {
-            Task::Learn(_) => self.read_and_learn(&path, rule).await.map(drop),
-            Task::Suspect(_) => self.judge(&path, rule).await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, target.path = %path, "a neutral read of `{path}` gave no verdict");
         }
     }
 
@@ -193,7 +103,7 @@ impl Intake {
     }
 
     /// Confirms or ends drift of a recorded path.
-    async fn judge(&self, path: &TargetPath, rule: &Rule) -> Result<(), SettleError> {
+    pub(super) async fn judge(&self, path: &TargetPath, rule: &Rule) -> Result<(), SettleError> {
         // A publication or upload between look and read would accuse wrongly: the record must be the same after as before.
         for _ in 0..3 {
             let before = self.look(path, rule).await?;

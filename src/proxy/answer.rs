@@ -63,11 +63,6 @@ impl Head {
         Ok(head)
     }
 
-    /// One that was made before.
-    pub(super) fn prepared(header: ResponseHeader) -> Self {
-        Self { header }
-    }
-
     pub(super) fn into_inner(self) -> ResponseHeader {
         self.header
     }
@@ -107,28 +102,15 @@ impl Head {
     }
 
     /// Writes header and a whole body; only the header to a HEAD.
-    pub(super) async fn write_with(self, session: &mut Session, body: Bytes) -> Result<()> {
+    pub(super) async fn write_with(self, gate: &Gate, session: &mut Session, body: Bytes) -> Result<()> {
         let frame = Frame::Length(body.len() as u64);
         let bare = body.is_empty() || session.req_header().method == http::Method::HEAD;
         self.write(session, frame, bare).await?;
         match bare {
             true => Ok(()),
-            false => write_body(session, body).await,
+            false => gate.send(session, body, true).await,
         }
     }
-}
-
-/// Most bytes of a body given to Pingora at a time: its patience with a client that does not read is for one write,
-/// however long that is.
-pub(crate) const PIECE: usize = 256 << 10;
-
-/// Writes a whole body, and ends it.
-async fn write_body(session: &mut Session, mut body: Bytes) -> Result<()> {
-    while body.len() > PIECE {
-        let piece = body.split_to(PIECE);
-        session.write_response_body(Some(piece), false).await?;
-    }
-    session.write_response_body(Some(body), true).await
 }
 
 impl Gate {
@@ -167,6 +149,6 @@ impl Gate {
         if let Some(seconds) = problem.retry_after {
             head.set(header::RETRY_AFTER, seconds)?;
         }
-        head.write_with(session, problem.body().into()).await
+        head.write_with(self, session, problem.body().into()).await
     }
 }

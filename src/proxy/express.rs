@@ -12,7 +12,6 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
@@ -20,13 +19,14 @@ use super::{
     framing::{self, Body},
     headers::{Status, TUFGATE_STATUS},
     log::Line,
+    metadata,
 };
 use crate::catalog::{
     document::Document,
     respond::{preferred, respond},
 };
 
-pub(crate) use super::answer::PIECE;
+pub(crate) use super::pace::PIECE;
 
 /// Most bytes of a body that are copied behind their head, to leave in one write.
 const SMALL: usize = 16 << 10;
@@ -52,8 +52,8 @@ pub(crate) struct Ready {
     /// The connection ends with it.
     pub last: bool,
     status: StatusCode,
-    /// Bytes of the whole body.
-    body: usize,
+    /// Bytes of the head.
+    head: usize,
     begun: Instant,
     /// Held until it is sent.
     _open: TaskTrackerToken,
@@ -67,8 +67,8 @@ pub(crate) trait Express: Send + Sync {
     /// Longest that this many bytes may take a client.
     fn patience(&self, bytes: usize) -> Duration;
 
-    /// Accounts for an answer that went out, or broke off.
-    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, broke: Option<&io::Error>);
+    /// Accounts for an answer of which so many bytes `went` out, all unless something broke it off.
+    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, went: (usize, Option<&io::Error>));
 }
 
 /// The document that was asked for last without any condition, mostly the timestamp: its header lines as HTTP/1 writes them.
@@ -139,8 +139,7 @@ impl<'a> Asked<'a> {
 
 impl Express for Gate {
     fn ready(&self, head: &[u8]) -> Option<Ready> {
-        self.at_work().ok()?;
-        let asked = Asked::read(head, |name| self.0.special.has(name))?;
+        let asked = Asked::read(head, |name| self.0.reads.special.has(name))?;
         match self.metadata_file(asked.target) {
             Some(file) => self.metadata_at_hand(&asked, file),
             None => self.artifact_at_hand(&asked),
@@ -148,15 +147,10 @@ impl Express for Gate {
     }
 
     fn patience(&self, bytes: usize) -> Duration {
-        let gate = &self.config().gate;
-        let rate = u64::from(gate.min_rate);
-        match (bytes as u64).checked_div(rate) {
-            Some(seconds) => Duration::from_secs(seconds.max(1)),
-            None => gate.client_timeout,
-        }
+        Self::patience(self, bytes)
     }
 
-    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, broke: Option<&io::Error>) {
+    fn served(&self, head: &[u8], ready: &Ready, client: Option<IpAddr>, (sent, broke): (usize, Option<&io::Error>)) {
         if !self.config().log.access {
             return self.count(ready.status.as_u16());
         }
@@ -173,7 +167,7 @@ impl Express for Gate {
             target: line.target,
             agent,
             status: ready.status.as_u16(),
-            bytes: ready.body,
+            bytes: sent.saturating_sub(ready.head),
             begun: Some(ready.begun),
             error: broke.map(|error| error as _),
         });
@@ -200,7 +194,7 @@ impl Gate {
         }
         let document = self.parts().catalog.at_hand(file)?;
         let usual = asked.method == Method::GET && asked.accept_encoding.is_none() && asked.if_none_match.is_none();
-        let last = self.0.last_document.load();
+        let last = self.0.reads.last_document.load();
         if let Some(last) = last
             .as_deref()
             .filter(|last| usual && Arc::ptr_eq(&last.document, &document))
@@ -215,16 +209,12 @@ impl Gate {
             return None;
         }
         let reply = respond(&asked.method, &fields, Some(&document), max_age);
-        let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())).ok()?;
-        for (name, value) in &reply.headers {
-            head.append_header(name.clone(), value.clone()).ok()?;
-        }
         let mut lines = BytesMut::new();
-        head.header_to_h1_wire(&mut lines);
+        metadata::head(&reply).ok()?.header_to_h1_wire(&mut lines);
         let mut wire = begin(reply.status, reply.body.len());
         wire.put_slice(&lines);
         if usual {
-            self.0.last_document.store(Some(Arc::new(LastDocument {
+            self.0.reads.last_document.store(Some(Arc::new(LastDocument {
                 document,
                 lines: lines.freeze(),
                 body: reply.body.clone(),
@@ -262,8 +252,8 @@ impl Gate {
             true => &b"Connection: close\r\n\r\n"[..],
             false => b"Connection: keep-alive\r\n\r\n",
         });
-        let (length, mut rest) = (body.len(), body);
-        if length <= SMALL {
+        let (head, mut rest) = (wire.len(), body);
+        if rest.len() <= SMALL {
             wire.put_slice(&std::mem::take(&mut rest));
         }
         Ready {
@@ -271,7 +261,7 @@ impl Gate {
             rest,
             last: asked.last,
             status,
-            body: length,
+            head,
             begun: Instant::now(),
             _open: self.0.host.requests.token(),
         }

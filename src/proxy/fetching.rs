@@ -17,8 +17,8 @@ use pingora::{ErrorType, Result, proxy::Session};
 use super::{
     Gate,
     answer::{Frame, Head},
-    memory::Held,
-    passing::{Cut, send},
+    memory::{Held, without_personal},
+    passing::Cut,
     problem::Problem,
     recorded::Recorded,
 };
@@ -77,7 +77,7 @@ impl Gate {
         if recorded.forwarded.own() && recorded.query.is_none() {
             for _ in 0..JOINS {
                 let key = Key::Anybody(recorded.path.clone(), recorded.expected);
-                let mut reader = match self.0.fetches.join(key) {
+                let mut reader = match self.0.reads.fetches.join(key) {
                     Joined::Follow(reader) => reader,
                     // Another may have ended since the look into the cache.
                     Joined::Lead(leader, _) if self.parts().cache.ready(&recorded.expected).is_some() => {
@@ -99,11 +99,7 @@ impl Gate {
                 }
             }
         }
-        static ALONE: AtomicU64 = AtomicU64::new(0);
-        let key = Key::Alone(ALONE.fetch_add(1, Ordering::Relaxed));
-        let Joined::Lead(leader, mut reader) = self.0.fetches.join(key) else {
-            return Err(problem_of(Broken::Lost).into());
-        };
+        let (leader, mut reader) = self.alone()?;
         if self.lead(session, recorded, leader).await?.is_none() {
             return Ok(Fetched::Answered);
         }
@@ -157,23 +153,78 @@ impl Gate {
             leader.fail(problem.clone());
             return Err(problem.into());
         }
-        let keeping = match recorded.query {
-            None => recorded.keeping(self, &answer.headers),
-            Some(_) => Keeping::Never,
-        };
+        let keeping = recorded.keeping(self, &answer.headers);
+        self.pump(recorded, leader, answer, keeping != Keeping::Never);
+        Ok(Some(()))
+    }
+
+    /// Lets an answer flow to all who follow, and into the cache where it is to be kept.
+    fn pump(&self, recorded: &Recorded<'_>, leader: Leader<Key, Fields, Problem>, answer: Answer, keep: bool) {
         let Answer { headers, body, .. } = answer;
+        let keeping = recorded.keeping(self, &headers);
         let pumped = Pumped {
             gate: self.clone(),
             path: recorded.path.clone(),
             drops: recorded.seen.drops,
             held: Held::new(recorded.expected, &headers, keeping, recorded.forwarded.anonymous()),
         };
-        let relay = match keeping {
-            Keeping::Never => leader.pass(Arc::new(headers), recorded.expected),
-            _ => leader.open(Arc::new(headers), recorded.expected),
+        let headers = match recorded.forwarded.own() {
+            // What is for one reader alone is not for those who follow.
+            true => without_personal(&headers),
+            false => headers,
+        };
+        let relay = match keep {
+            true => leader.open(Arc::new(headers), recorded.expected),
+            false => leader.pass(Arc::new(headers), recorded.expected),
         };
         tokio::spawn(pumped.run(relay, body));
-        Ok(Some(()))
+    }
+
+    /// Who leads and follows alone.
+    fn alone(&self) -> Result<(Leader<Key, Fields, Problem>, Reader), Problem> {
+        static ALONE: AtomicU64 = AtomicU64::new(0);
+        let key = Key::Alone(ALONE.fetch_add(1, Ordering::Relaxed));
+        match self.0.reads.fetches.join(key) {
+            Joined::Lead(leader, reader) => Ok((leader, reader)),
+            Joined::Follow(_) => Err(problem_of(Broken::Lost)),
+        }
+    }
+
+    /// A body that may be the artifact, for nobody: it is read once for all who ask meanwhile, and what the upstream says of
+    /// it remembered once it is proven.
+    pub(super) fn follow_unheard(&self, recorded: &Recorded<'_>, answer: Answer) {
+        let key = Key::Anybody(recorded.path.clone(), recorded.expected);
+        if let Joined::Lead(leader, mut reader) = self.0.reads.fetches.join(key) {
+            self.pump(recorded, leader, answer, false);
+            tokio::spawn(async move { while let Ok(Some(_)) = reader.next().await {} });
+        }
+    }
+
+    /// A body that may be the artifact: this reader gets it as it comes, verified like any other, although the bytes are at
+    /// hand. What the upstream says of it is remembered once it is proven to be about them.
+    pub(super) async fn follow_alone(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        answer: Answer,
+        bytes: Bytes,
+    ) -> Result<(), Cut> {
+        let (leader, mut reader) = self.alone()?;
+        let fields = answer.headers.clone();
+        self.pump(recorded, leader, answer, false);
+        let asked = &session.req_header().headers;
+        if asked.contains_key(header::RANGE) || recorded.forwarded.conditional() {
+            // Of the whole, or nothing of it.
+            while unless_gone(session, reader.next())
+                .await?
+                .map_err(problem_of)?
+                .is_some()
+            {}
+            return self.answer_kept(session, recorded, &fields, bytes, None).await;
+        }
+        self.follow(session, recorded, (&Arc::new(fields), reader), false)
+            .await?;
+        Ok(())
     }
 
     /// Hands a reader what arrives.
@@ -196,7 +247,7 @@ impl Gate {
         recorded.mark(&mut head)?;
         if recorded.expected.length <= self.config().gate.verify_first {
             let bytes = unless_gone(session, whole(&mut reader)).await?.map_err(problem_of)?;
-            head.write_with(session, bytes).await?;
+            head.write_with(self, session, bytes).await?;
             return Ok(Fetched::Answered);
         }
         // Always framed by the recorded length, one chunk withheld until length and digest agree.
@@ -204,7 +255,7 @@ impl Gate {
             .await?;
         loop {
             match unless_gone(session, reader.next()).await? {
-                Ok(Some(chunk)) => send(session, chunk).await?,
+                Ok(Some(chunk)) => self.send(session, chunk, false).await?,
                 Ok(None) => {
                     session.write_response_body(None, true).await?;
                     return Ok(Fetched::Answered);
@@ -256,12 +307,13 @@ impl Pumped {
             drops,
             held,
         } = self;
-        // Before the verdict, for those who come right after it; without the bytes it means nothing.
-        if let Some(held) = held {
-            gate.memory().hold(&path, held, drops);
-        }
-        if relay.finish().await.is_err() {
-            gate.memory().drop(&path);
+        // Before the last chunk leaves, for those who come right after it.
+        let remember = || {
+            if let Some(held) = held {
+                gate.memory().hold(&path, held, drops);
+            }
+        };
+        if relay.finish(remember).await.is_err() {
             gate.differs(&path);
         }
     }

@@ -64,6 +64,11 @@ impl Forwarded {
         !(self.conditions || self.credentials)
     }
 
+    /// The client has something already, and says what.
+    pub fn conditional(&self) -> bool {
+        self.conditions
+    }
+
     /// The headers without the conditions.
     pub fn credentials(&self) -> HeaderMap {
         let mut headers = self.headers.clone();

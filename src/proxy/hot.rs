@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, header};
-use pingora::{Result, http::ResponseHeader, proxy::Session};
+use pingora::{Result, proxy::Session};
 
 use super::{Gate, answer::Head, headers::Status, kept::Kept, memory::Held};
 use crate::config::UpstreamConfig;
@@ -19,9 +19,7 @@ pub(super) struct Hit {
     pub body: Bytes,
     /// The body is a mapped file's.
     pub mapped: bool,
-    /// Of a plain 200, but for `Age` and `Tufgate-Status`.
-    head: ResponseHeader,
-    /// The same as HTTP/1 writes it, but for `Date`.
+    /// Head of a plain 200 as HTTP/1 writes it, but for `Age`, `Date` and `Tufgate-Status`.
     pub wire: Bytes,
     epoch: u64,
 }
@@ -31,14 +29,13 @@ impl Hit {
     pub(super) fn new(held: Arc<Held>, body: Bytes, mapped: bool, epoch: u64) -> Result<Self> {
         let mut head = Head::kept(&held.headers, &held.expected)?.into_inner();
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
-        let (mut dateless, mut wire) = (head.clone(), BytesMut::new());
-        dateless.remove_header(&header::DATE);
-        dateless.header_to_h1_wire(&mut wire);
+        head.remove_header(&header::DATE);
+        let mut wire = BytesMut::new();
+        head.header_to_h1_wire(&mut wire);
         Ok(Self {
             held,
             body,
             mapped,
-            head,
             wire: wire.freeze(),
             epoch,
         })
@@ -94,39 +91,17 @@ impl Gate {
         let Some(age) = self.still(&hit, Instant::now()) else {
             return Ok(false);
         };
-        if self.0.special.any(&request.headers) {
+        if self.0.reads.special.any(&request.headers) {
             return Ok(false);
         }
-        let status = Status::Signed(self.parts().catalog.snapshot_version());
-        if conditional(&request.headers) {
-            let kept = Kept {
-                headers: &hit.held.headers,
-                expected: hit.held.expected,
-                bytes: hit.body.clone(),
-                status,
-                age: Some(age),
-                waited: None,
-            };
-            kept.answer(session).await?;
-            return Ok(true);
-        }
-        let mut head = Head::prepared(hit.head.clone());
-        head.set(header::AGE, age)?;
-        head.status(status)?;
-        head.write_with(session, hit.body.clone()).await?;
-        Ok(true)
+        let kept = Kept {
+            headers: &hit.held.headers,
+            expected: hit.held.expected,
+            bytes: hit.body.clone(),
+            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            age: Some(age),
+            waited: None,
+        };
+        kept.answer(self, session).await.map(|()| true)
     }
-}
-
-/// Whether a request asks for a part, or under conditions.
-fn conditional(headers: &HeaderMap) -> bool {
-    [
-        header::RANGE,
-        header::IF_NONE_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_MATCH,
-        header::IF_UNMODIFIED_SINCE,
-    ]
-    .iter()
-    .any(|name| headers.contains_key(name))
 }

@@ -6,7 +6,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Result, proxy::Session};
 
 use super::{
-    answer::{Frame, Head, PIECE},
+    Gate,
+    answer::{Frame, Head},
     headers::{PREFERENCE_APPLIED, Status},
 };
 use crate::{
@@ -31,7 +32,7 @@ pub(super) struct Kept<'a> {
 
 impl Kept<'_> {
     /// Answers a GET or HEAD.
-    pub(super) async fn answer(self, session: &mut Session) -> Result<()> {
+    pub(super) async fn answer(self, gate: &Gate, session: &mut Session) -> Result<()> {
         let request = session.req_header();
         let length = self.expected.length;
         match conditions::verdict(&request.headers, self.headers) {
@@ -53,7 +54,7 @@ impl Kept<'_> {
             _ => Ranges::Whole,
         };
         match asked {
-            Ranges::Whole => self.head(StatusCode::OK)?.write_with(session, self.bytes).await,
+            Ranges::Whole => self.head(StatusCode::OK)?.write_with(gate, session, self.bytes).await,
             Ranges::Unsatisfiable => {
                 let mut head = Head::new(StatusCode::RANGE_NOT_SATISFIABLE)?;
                 head.set(header::CONTENT_RANGE, range::unsatisfied_range(length))?;
@@ -63,14 +64,14 @@ impl Kept<'_> {
             Ranges::Single(part) => {
                 let mut head = self.head(StatusCode::PARTIAL_CONTENT)?;
                 head.set(header::CONTENT_RANGE, range::content_range(&part, length))?;
-                head.write_with(session, slice(&self.bytes, &part)).await
+                head.write_with(gate, session, slice(&self.bytes, &part)).await
             }
-            Ranges::Several(parts) => self.answer_parts(session, &parts).await,
+            Ranges::Several(parts) => self.answer_parts(gate, session, &parts).await,
         }
     }
 
     /// `multipart/byteranges` (RFC 9110 section 14.6).
-    async fn answer_parts(self, session: &mut Session, parts: &[std::ops::Range<u64>]) -> Result<()> {
+    async fn answer_parts(self, gate: &Gate, session: &mut Session, parts: &[std::ops::Range<u64>]) -> Result<()> {
         let boundary = format!("{:032x}", rand::random::<u128>());
         let of_part = |part| {
             let mut lines = format!("\r\n--{boundary}\r\n").into_bytes();
@@ -97,13 +98,10 @@ impl Kept<'_> {
         )?;
         head.write(session, Frame::Length(total), false).await?;
         let end = pieces.pop().unwrap_or_default();
-        for mut piece in pieces {
-            while !piece.is_empty() {
-                let part = piece.split_to(piece.len().min(PIECE));
-                session.write_response_body(Some(part), false).await?;
-            }
+        for piece in pieces {
+            gate.send(session, piece, false).await?;
         }
-        session.write_response_body(Some(end), true).await
+        gate.send(session, end, true).await
     }
 
     fn head(&self, status: StatusCode) -> Result<Head> {

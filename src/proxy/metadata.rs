@@ -1,6 +1,5 @@
 //! `/metadata`: signed files from the catalog. Nothing below the prefix is ever proxied or recorded.
 
-use bytes::Bytes;
 use http::StatusCode;
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
@@ -46,25 +45,22 @@ impl Gate {
         if probed {
             reply.keep_private();
         }
-        write(session, reply).await
+        as_written(session);
+        session
+            .write_response_header(Box::new(head(&reply)?), reply.body.is_empty())
+            .await?;
+        match reply.body.is_empty() {
+            true => Ok(()),
+            false => self.send(session, reply.body, true).await,
+        }
     }
 }
 
-async fn write(session: &mut Session, reply: Reply) -> Result<()> {
-    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len()))?;
-    for (name, value) in reply.headers {
-        if let Some(name) = name {
-            header.append_header(name, value)?;
-        }
+/// The head of an answer; its body has the length that is said there.
+pub(super) fn head(reply: &Reply) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len()))?;
+    for (name, value) in &reply.headers {
+        head.append_header(name.clone(), value.clone())?;
     }
-    as_written(session);
-    session
-        .write_response_header(Box::new(header), reply.body.is_empty())
-        .await?;
-    if !reply.body.is_empty() {
-        session
-            .write_response_body(Some(Bytes::clone(&reply.body)), true)
-            .await?;
-    }
-    Ok(())
+    Ok(head)
 }

@@ -17,6 +17,7 @@ mod kept;
 mod log;
 mod memory;
 mod metadata;
+mod pace;
 mod passing;
 mod peer;
 mod probe;
@@ -24,30 +25,29 @@ pub mod problem;
 mod read;
 mod recorded;
 mod route;
+mod shape;
 mod tap;
 mod teaching;
+mod whole;
 mod write;
 
 use std::{sync::Arc, time::Instant};
 
-use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use pingora::{
-    Error, ErrorSource, ErrorType, Result,
+    Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
-    proxy::{FailToProxy, ProxyHttp, Session},
+    proxy::{FailToProxy, Session},
     upstreams::peer::HttpPeer,
 };
-use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::{
-    client::client_ip, express::LastDocument, fetching::Fetches, host::Passed, hot::Special, memory::Memory,
-    probe::Opened, problem::Problem, route::Route, write::Write,
+    client::client_ip, host::Passed, memory::Memory, probe::Opened, problem::Problem, read::Reads, route::Route,
+    write::Write,
 };
-pub use self::{headers::Status, host::Host};
+pub use self::{headers::Status, host::Host, whole::GateProxy};
 use crate::{
     cache::Cache,
     catalog::Catalog,
@@ -79,12 +79,8 @@ pub struct GateParts {
 struct State {
     parts: GateParts,
     peer: peer::Upstream,
-    waiters: Semaphore,
-    memory: Memory,
-    special: Special,
-    fetches: Fetches,
+    reads: Reads,
     opened: Opened,
-    last_document: ArcSwapOption<LastDocument>,
     host: Host,
 }
 
@@ -137,26 +133,17 @@ impl Gate {
 
     /// A gate in another program.
     pub(crate) fn in_host(parts: GateParts, host: Host) -> Self {
-        let waiters = Semaphore::new(parts.config.gate.max_waiters);
-        let peer = peer::Upstream::new(&parts.config.upstream, &parts.authorities);
-        let memory = Memory::new(parts.config.cache.memory / 2);
-        let special = Special::new(&parts.config.upstream);
-        let fetches = Fetches::new(parts.cache.clone());
         Self(Arc::new(State {
-            parts,
-            peer,
-            waiters,
-            memory,
-            special,
-            fetches,
+            peer: peer::Upstream::new(&parts.config.upstream, &parts.authorities),
+            reads: Reads::new(&parts),
             opened: Opened::default(),
-            last_document: ArcSwapOption::empty(),
+            parts,
             host,
         }))
     }
 
     fn memory(&self) -> &Memory {
-        &self.0.memory
+        &self.0.reads.memory
     }
 
     fn parts(&self) -> &GateParts {
@@ -341,7 +328,7 @@ impl Gate {
 
     /// Writes the gate's own error answer, unless an answer is under way.
     pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
-        let problem = ctx.problem.take().or_else(|| problem_of(error));
+        let problem = ctx.problem.take().or_else(|| Problem::of(error));
         let code = problem.as_ref().map_or(0, |problem| problem.status.as_u16());
         // After a forwarded `100 Continue` an informational header counts as written; only a final one rules out ours.
         let answered = session.response_written().is_some_and(|r| !r.status.is_informational());
@@ -384,25 +371,6 @@ impl Gate {
     pub fn suppress_error_log(&self, ctx: &GateCtx) -> bool {
         ctx.ours
     }
-
-    /// Whether a body trickles in below the least rate; silence has a limit of its own.
-    fn too_slow(&self, ctx: &GateCtx) -> bool {
-        let gate = &self.config().gate;
-        let elapsed = ctx.started.map_or_else(Default::default, |at| at.elapsed());
-        elapsed > gate.client_timeout && ctx.received < u64::from(gate.min_rate) * elapsed.as_secs()
-    }
-
-    /// Bounds what a slow client can hold.
-    fn limit(&self, session: &mut Session) {
-        let gate = &self.config().gate;
-        let downstream = session.as_downstream_mut();
-        downstream.set_read_timeout(Some(gate.client_timeout));
-        downstream.set_write_timeout(Some(gate.client_timeout));
-        downstream.set_total_drain_timeout(Some(gate.client_timeout));
-        if gate.min_rate > 0 {
-            downstream.set_min_send_rate(Some(gate.min_rate as usize));
-        }
-    }
 }
 
 /// Keeps the problem for [`Gate::fail_to_proxy`] and makes the error that leads there.
@@ -412,114 +380,9 @@ fn refuse(ctx: &mut GateCtx, problem: Problem) -> Box<Error> {
     error
 }
 
-/// What the client hears of an error of Pingora's; nothing when it is gone.
-fn problem_of(error: &Error) -> Option<Problem> {
-    use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert,
-        ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
-    };
-    let (status, kind) = match (error.etype(), error.esource()) {
-        (HTTPStatus(code), _) => (*code, "refused"),
-        (ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout, ErrorSource::Upstream) => {
-            (504, "upstream-timeout")
-        }
-        (ConnectError | ConnectRefused | ConnectNoRoute | InvalidCert | TLSHandshakeFailure, ErrorSource::Upstream) => {
-            (502, "upstream-unreachable")
-        }
-        (_, ErrorSource::Upstream) => (502, "upstream-broken"),
-        (ReadTimedout, ErrorSource::Downstream) => (408, "client-timeout"),
-        (ReadError | WriteError | WriteTimedout | ConnectionClosed, ErrorSource::Downstream) => return None,
-        (_, ErrorSource::Downstream) => (400, "request"),
-        _ => (500, "internal"),
-    };
-    let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    let words = match kind {
-        "upstream-unreachable" => "the upstream cannot be reached",
-        "upstream-timeout" => "the upstream did not answer in time",
-        "upstream-broken" => "the upstream's answer broke",
-        "client-timeout" => "the request did not come in time",
-        _ => "the request failed",
-    };
-    Some(Problem::new(
-        status,
-        kind,
-        format!("{words} ({})", error.etype().as_str()),
-    ))
-}
-
 /// `host[:port]` of a URL.
 pub(crate) fn authority(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// The gate as a whole proxy: one line a hook.
-pub struct GateProxy(pub Gate);
-
-#[async_trait]
-impl ProxyHttp for GateProxy {
-    type CTX = GateCtx;
-
-    fn new_ctx(&self) -> GateCtx {
-        GateCtx::default()
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut GateCtx) -> Result<bool> {
-        Ok(self.0.request_filter(session, ctx).await? == Outcome::Answered)
-    }
-
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut GateCtx) -> Result<Box<HttpPeer>> {
-        self.0.upstream_peer(ctx).await
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        ctx: &mut GateCtx,
-    ) -> Result<()> {
-        self.0.upstream_request_filter(session, request, ctx)
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut GateCtx,
-    ) -> Result<()> {
-        self.0.request_body_filter(session, body, end, ctx).await
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut GateCtx,
-    ) -> Result<()> {
-        self.0.upstream_response_filter(session, response, ctx).await
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        _: &mut GateCtx,
-    ) -> Result<()> {
-        client::frame(session, response);
-        Ok(())
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut GateCtx) -> FailToProxy {
-        self.0.fail_to_proxy(session, error, ctx).await
-    }
-
-    fn suppress_error_log(&self, _: &Session, ctx: &GateCtx, _: &Error) -> bool {
-        self.0.suppress_error_log(ctx)
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut GateCtx) {
-        self.0.logging(session, error, ctx).await;
-    }
 }

@@ -1,6 +1,5 @@
 //! Answers of the upstream that are passed as they are, and what it means when an answer does not go out whole.
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Error, Result, proxy::Session};
@@ -52,7 +51,7 @@ impl Gate {
         let mut stream = answer.body;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
-            send(session, chunk).await?;
+            self.send(session, chunk, false).await?;
         }
         Ok(session.write_response_body(None, true).await?)
     }
@@ -78,14 +77,6 @@ impl From<Box<Error>> for Cut {
     fn from(error: Box<Error>) -> Self {
         Self::Client(error)
     }
-}
-
-/// Writes a chunk, skipping empty ones: they would end a chunked body.
-pub(super) async fn send(session: &mut Session, chunk: Bytes) -> Result<(), Cut> {
-    if !chunk.is_empty() {
-        session.write_response_body(Some(chunk), false).await?;
-    }
-    Ok(())
 }
 
 /// The length a bodyless answer announces.

@@ -2,6 +2,7 @@
 //! errors become HTTP.
 
 use http::StatusCode;
+use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::{
     beside::Lost,
@@ -62,6 +63,38 @@ impl Problem {
             "name",
             format!("the path has no canonical form: {why}"),
         )
+    }
+
+    /// What the client hears of an error of Pingora's; nothing when it is gone.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        use ErrorType::{
+            ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidCert,
+            ReadError, ReadTimedout, TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
+        };
+        let (status, kind) = match (error.etype(), error.esource()) {
+            (HTTPStatus(code), _) => (*code, "refused"),
+            (ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout, ErrorSource::Upstream) => {
+                (504, "upstream-timeout")
+            }
+            (
+                ConnectError | ConnectRefused | ConnectNoRoute | InvalidCert | TLSHandshakeFailure,
+                ErrorSource::Upstream,
+            ) => (502, "upstream-unreachable"),
+            (_, ErrorSource::Upstream) => (502, "upstream-broken"),
+            (ReadTimedout, ErrorSource::Downstream) => (408, "client-timeout"),
+            (ReadError | WriteError | WriteTimedout | ConnectionClosed, ErrorSource::Downstream) => return None,
+            (_, ErrorSource::Downstream) => (400, "request"),
+            _ => (500, "internal"),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let words = match kind {
+            "upstream-unreachable" => "the upstream cannot be reached",
+            "upstream-timeout" => "the upstream did not answer in time",
+            "upstream-broken" => "the upstream's answer broke",
+            "client-timeout" => "the request did not come in time",
+            _ => "the request failed",
+        };
+        Some(Self::new(status, kind, format!("{words} ({})", error.etype().as_str())))
     }
 
     /// The upstream's bytes are confirmed to differ from the record.

@@ -4,30 +4,58 @@
 //! Everything is read through `upstream/`, small and large, recorded or not: one loop, in which a redirect can be
 //! followed, a commit awaited and a frame forced, none of which Pingora's response filters allow.
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use pingora::{Error, ErrorType, Result, proxy::Session};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Gate, GateCtx, Outcome,
+    Gate, GateCtx, GateParts, Outcome,
+    express::LastDocument,
+    fetching::Fetches,
     headers::{Forwarded, Status, forwarded, prefer_wait},
+    hot::Special,
     kept::Kept,
+    memory::Memory,
     passing::Cut,
     problem::Problem,
-    recorded::{Recorded, Seen},
+    recorded::{Proof, Recorded, Seen},
     route::{Read, Tracked},
 };
 use crate::{
-    digest::Expected,
+    digest::{Digest, Expected},
     intake::Standing,
-    ledger::{State, Target},
+    ledger::{LedgerError, State, Target},
     policy::{Rule, Unsigned},
     target::TargetPath,
-    upstream::Ask,
 };
 
 /// Longest a request is held by `unsigned = "wait"`, in seconds.
 const UNSIGNED_WAIT: u32 = 30;
+
+/// What reads share.
+pub(super) struct Reads {
+    /// Places among the requests that may wait at once.
+    waiters: Semaphore,
+    pub memory: Memory,
+    pub special: Special,
+    pub fetches: Fetches,
+    pub last_document: ArcSwapOption<LastDocument>,
+}
+
+impl Reads {
+    pub(super) fn new(parts: &GateParts) -> Self {
+        let config = &parts.config;
+        Self {
+            waiters: Semaphore::new(config.gate.max_waiters),
+            memory: Memory::new(config.cache.memory / 2),
+            special: Special::new(&config.upstream),
+            fetches: Fetches::new(parts.cache.clone()),
+            last_document: ArcSwapOption::empty(),
+        }
+    }
+}
 
 impl Gate {
     /// Answers a read, or lets it through when the path is not recorded and a fetch teaches nothing.
@@ -37,10 +65,8 @@ impl Gate {
                 let answered = self.serve_recorded(session, &recorded).await;
                 self.conclude(session, answered).await
             }
-            Ok(Found::Superseded(path, forwarded, expected, bytes)) => {
-                let answered = self
-                    .serve_superseded(session, &path, forwarded, (expected, bytes))
-                    .await;
+            Ok(Found::Superseded(recorded, old)) => {
+                let answered = self.serve_superseded(session, &recorded, old).await;
                 self.conclude(session, answered).await
             }
             Ok(Found::Teaching(at, forwarded)) => {
@@ -57,29 +83,25 @@ impl Gate {
     async fn serve_superseded(
         &self,
         session: &mut Session,
-        path: &TargetPath,
-        forwarded: Forwarded,
+        recorded: &Recorded<'_>,
         (expected, bytes): (Expected, Bytes),
     ) -> Result<(), Cut> {
-        let ask = Ask {
-            method: Method::HEAD,
-            path: path.encoded(),
-            headers: forwarded.credentials(),
-            identity: false,
-        };
-        let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
-        if self.pass_unless_ok(session, answer).await?.is_none() {
-            return Ok(());
+        let held = self.memory().held(&recorded.path, &recorded.expected);
+        match self.prove(session, recorded, held.as_deref()).await? {
+            Proof::Given(_) => {}
+            // To read all of it would be the gate's work and not the client's.
+            Proof::Wanting(_) => return Err(superseded().into()),
+            Proof::Answered => return Ok(()),
         }
         let kept = Kept {
             headers: &HeaderMap::new(),
             expected,
             bytes,
-            status: Status::Signed(self.parts().catalog.snapshot_version()),
+            status: recorded.status,
             age: None,
             waited: None,
         };
-        Ok(kept.answer(session).await?)
+        Ok(kept.answer(self, session).await?)
     }
 
     /// What an operator withdrew is not kept either, in no version.
@@ -110,97 +132,130 @@ impl Gate {
 
     /// Which record a read is for, and whether it may be answered now.
     async fn find<'a>(&self, session: &Session, ctx: &mut GateCtx, read: Read<'a>) -> Result<Found<'a>, Problem> {
-        let seen = Seen {
-            epoch: self.intake().epoch(),
-            drops: self.memory().drops(),
-        };
+        let epoch = self.intake().epoch();
         let headers = session.req_header().headers.clone();
         let forwarded = forwarded(&headers, &self.config().upstream);
-        let wait = prefer_wait(&headers);
-        for (Tracked { path, rule }, wanted) in read.names {
-            let mut standing = match self.intake().look(&path, rule).await {
-                Ok(standing) => standing,
-                // A failing ledger never stops reads of what is kept.
-                Err(error) => match self.memory().last(&path) {
-                    Some(held) if wanted.is_none_or(|digest| digest == held.expected.digest) => {
-                        tracing::error!(%error, target.path = %path, "`{path}` is served as it was last known");
-                        return Ok(Found::Recorded(Box::new(Recorded {
-                            path,
-                            rule,
-                            expected: held.expected,
-                            drifted: false,
-                            status: Status::Pending,
-                            query: read.query,
-                            forwarded,
-                            waited: None,
-                            seen,
-                        })));
-                    }
-                    _ => return Err(error.into()),
-                },
+        let (wait, query) = (prefer_wait(&headers), read.query);
+        for (at, wanted) in read.names {
+            let seen = Seen {
+                epoch,
+                drops: self.memory().drops(&at.path),
             };
-            if standing.target.is_none() && wanted.is_none() && wait.is_some() && read.query.is_none() {
-                self.teach_first(&path, rule).await;
-                standing = self.intake().look(&path, rule).await?;
-            }
-            let Some(target) = standing.target.clone() else {
-                if wanted.is_some() {
-                    continue;
-                }
-                return Ok(self.not_recorded(session, ctx, Tracked { path, rule }, forwarded, read.query));
+            let (known, old) = match self.stands(&at, wanted, query.as_deref(), wait).await? {
+                Stands::Known(known) => (known, None),
+                Stands::Superseded(known, old) => (known, Some(old)),
+                Stands::Nothing if wanted.is_some() => continue,
+                Stands::Nothing => return Ok(self.not_recorded(session, ctx, at, forwarded, query)),
             };
-            if let Some(digest) = wanted
-                && digest != target.digest
-            {
-                let Some(old) = target.superseded.iter().find(|old| old.digest == digest) else {
-                    continue;
-                };
-                let lasts = old.at + self.config().signer.retain > self.intake().now();
-                let expected = Expected {
-                    digest,
-                    length: old.length,
-                };
-                return match self.parts().cache.find(&expected).await {
-                    Some(bytes) if lasts && target.state == State::Live => {
-                        Ok(Found::Superseded(path, forwarded, expected, bytes))
-                    }
-                    _ => Err(superseded()),
-                };
-            }
-            match target.state {
-                State::Retracted => {
-                    self.forget(&path, &target);
-                    return Err(Problem::retracted());
-                }
-                State::Deleted => return Err(deleted()),
-                State::Live => {}
-            }
-            if let Some(query) = &read.query
-                && !rule.allows_query(query)
-            {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "query",
-                    "this path is recorded; its rule allows no such query",
-                ));
-            }
-            let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
-            return Ok(Found::Recorded(Box::new(Recorded {
-                path,
-                rule,
-                expected: Expected {
-                    digest: target.digest,
-                    length: target.length,
-                },
-                drifted: standing.drift.is_some(),
+            let Known {
+                expected,
+                drifted,
                 status,
-                query: read.query,
+                waited,
+            } = known;
+            let recorded = Box::new(Recorded {
+                path: at.path,
+                rule: at.rule,
+                expected,
+                drifted,
+                status,
+                query,
                 forwarded,
                 waited,
                 seen,
-            })));
+            });
+            return Ok(match old {
+                None => Found::Recorded(recorded),
+                Some(old) => Found::Superseded(recorded, old),
+            });
         }
         Ok(Found::Nothing)
+    }
+
+    /// What stands at a path, or stood there where other bytes are `wanted` than those that are now.
+    async fn stands(
+        &self,
+        Tracked { path, rule }: &Tracked<'_>,
+        wanted: Option<Digest>,
+        query: Option<&str>,
+        wait: Option<u32>,
+    ) -> Result<Stands, Problem> {
+        let mut standing = match self.intake().look(path, rule).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                judge_query(rule, query)?;
+                return self.last_known(path, wanted, error).map(Stands::Known);
+            }
+        };
+        if standing.target.is_none() && wanted.is_none() && wait.is_some() && query.is_none() {
+            self.teach_first(path, rule).await;
+            standing = self.intake().look(path, rule).await?;
+        }
+        let Some(target) = standing.target.clone() else {
+            return Ok(Stands::Nothing);
+        };
+        if let Some(digest) = wanted
+            && digest != target.digest
+        {
+            let Some(old) = target.superseded.iter().find(|old| old.digest == digest) else {
+                return Ok(Stands::Nothing);
+            };
+            let lasts = old.at + self.config().signer.retain > self.intake().now();
+            let expected = Expected {
+                digest,
+                length: old.length,
+            };
+            return match self.parts().cache.find(&expected).await {
+                Some(bytes) if lasts && target.state == State::Live => {
+                    judge_query(rule, query)?;
+                    let known = Known {
+                        expected: Expected {
+                            digest: target.digest,
+                            length: target.length,
+                        },
+                        drifted: standing.drift.is_some(),
+                        status: Status::Signed(self.parts().catalog.snapshot_version()),
+                        waited: None,
+                    };
+                    Ok(Stands::Superseded(known, (expected, bytes)))
+                }
+                _ => Err(superseded()),
+            };
+        }
+        match target.state {
+            State::Retracted => {
+                self.forget(path, &target);
+                return Err(Problem::retracted());
+            }
+            State::Deleted => return Err(deleted()),
+            State::Live => {}
+        }
+        judge_query(rule, query)?;
+        let (status, waited) = self.await_signature(rule, &target, &standing, wait).await?;
+        Ok(Stands::Known(Known {
+            expected: Expected {
+                digest: target.digest,
+                length: target.length,
+            },
+            drifted: standing.drift.is_some(),
+            status,
+            waited,
+        }))
+    }
+
+    /// A failing ledger never stops reads of what is kept: what was last answered at a path is answered again, to whom
+    /// the upstream lets have it. Nobody can say now whether it is signed.
+    fn last_known(&self, path: &TargetPath, wanted: Option<Digest>, error: LedgerError) -> Result<Known, Problem> {
+        let held = self.memory().last(path);
+        let held = held.filter(|held| wanted.is_none_or(|digest| digest == held.expected.digest));
+        let Some(held) = held else { return Err(error.into()) };
+        tracing::error!(%error, target.path = %path, "`{path}` is served as it was last known");
+        Ok(Known {
+            expected: held.expected,
+            drifted: false,
+            status: Status::Pending,
+            waited: None,
+        })
     }
 
     /// `Prefer: wait` on an unrecorded path: a neutral read first.
@@ -279,8 +334,8 @@ impl Gate {
     }
 
     /// A place among the requests that may wait at once.
-    pub(super) fn hold(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-        self.0.waiters.try_acquire().map_err(|_| {
+    pub(super) fn hold(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.0.reads.waiters.try_acquire().map_err(|_| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests are waiting").retry(5)
         })
     }
@@ -291,11 +346,39 @@ enum Found<'a> {
     /// A live record.
     Recorded(Box<Recorded<'a>>),
     /// What was recorded before, by its hash, and its bytes.
-    Superseded(TargetPath, Forwarded, Expected, Bytes),
+    Superseded(Box<Recorded<'a>>, (Expected, Bytes)),
     /// No record; this fetch may teach.
     Teaching(Tracked<'a>, Forwarded),
     /// No record, or a hash-prefixed name that stands for nothing: passed.
     Nothing,
+}
+
+/// What is recorded at a path.
+enum Stands {
+    Known(Known),
+    /// The bytes that are wanted were recorded here before.
+    Superseded(Known, (Expected, Bytes)),
+    /// Nothing, or never what is wanted.
+    Nothing,
+}
+
+/// A live record that may be answered from now.
+struct Known {
+    expected: Expected,
+    drifted: bool,
+    status: Status,
+    waited: Option<u32>,
+}
+
+fn judge_query(rule: &Rule, query: Option<&str>) -> Result<(), Problem> {
+    match query.is_none_or(|query| rule.allows_query(query)) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "query",
+            "this path is recorded; its rule allows no such query",
+        )),
+    }
 }
 
 fn superseded() -> Problem {

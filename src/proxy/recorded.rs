@@ -26,6 +26,21 @@ use crate::{
     upstream::{Answer, Ask, Framing, judge},
 };
 
+/// Whether the upstream gives a reader the recorded bytes.
+pub(super) enum Proof {
+    /// It does, and says this of them.
+    Given(HeaderMap),
+    /// It gives something that may be they: the whole body will tell.
+    Wanting(Answer),
+    /// It does not: the reader has its answer.
+    Answered,
+}
+
+/// What was said of bytes that are held.
+fn fields(held: Option<&Held>) -> HeaderMap {
+    held.map(|held| held.headers.clone()).unwrap_or_default()
+}
+
 /// How often a reader looks for bytes that others have just fetched.
 const LOOKS: usize = 3;
 
@@ -77,8 +92,12 @@ impl Recorded<'_> {
         }
     }
 
-    /// What may be done with the upstream's answer: a path whose bytes may change is asked about each time.
+    /// What may be done with the upstream's answer: a path whose bytes may change is asked about each time, and what a query
+    /// brought is for nobody else.
     pub(super) fn keeping(&self, gate: &Gate, answer: &HeaderMap) -> Keeping {
+        if self.query.is_some() {
+            return Keeping::Never;
+        }
         let fresh_for = match self.rule.kind {
             Kind::Immutable => gate.config().cache.fresh_for,
             _ => std::time::Duration::ZERO,
@@ -139,7 +158,10 @@ impl Gate {
         )
     }
 
-    /// Bytes at hand; whether this reader may have them, the upstream is asked with the reader's own credentials.
+    /// Bytes at hand; whether this reader may have them is the upstream's to say, asked with the reader's own credentials.
+    ///
+    /// A 200 alone says little: where somebody has to log in first, it may be the page to do so, or a HEAD that is guarded
+    /// less than GET. Bytes leave on a proof ([`Proof`]) that the upstream gives this reader the very artifact.
     async fn serve_asked(
         &self,
         session: &mut Session,
@@ -147,6 +169,20 @@ impl Gate {
         held: Option<&Held>,
         bytes: Bytes,
     ) -> Result<(), Cut> {
+        match self.prove(session, recorded, held).await? {
+            Proof::Given(headers) => self.answer_kept(session, recorded, &headers, bytes, None).await,
+            Proof::Wanting(answer) => self.follow_alone(session, recorded, answer, bytes).await,
+            Proof::Answered => Ok(()),
+        }
+    }
+
+    /// Asks the upstream whether this reader may have the recorded bytes.
+    pub(super) async fn prove(
+        &self,
+        session: &mut Session,
+        recorded: &Recorded<'_>,
+        held: Option<&Held>,
+    ) -> Result<Proof, Cut> {
         let mut ask = recorded.ask(session.req_header().method.clone());
         // The client's conditions are about our answer, ours about the upstream's.
         ask.headers = recorded.forwarded.credentials();
@@ -156,64 +192,67 @@ impl Gate {
         }
         let head_only = ask.method == Method::HEAD;
         let answer = self.parts().upstream.ask(ask).await.map_err(Problem::from)?;
-        if let (Some(held), StatusCode::NOT_MODIFIED, true) = (held, answer.status, question.is_some()) {
-            let headers = held.confirmed(&answer.headers);
-            self.remember(recorded, &headers);
-            return self.answer_kept(session, recorded, &headers, bytes, None).await;
-        }
         self.heed(recorded, answer.status);
-        if answer.status != StatusCode::OK {
-            return match self.pass_unless_ok(session, answer).await? {
-                None => Ok(()),
-                // Not reached: only 200 is given back.
-                Some(_) => Err(Problem::unverifiable("it is no answer").into()),
-            };
+        if let (Some(held), StatusCode::NOT_MODIFIED, Some((by, _))) = (held, answer.status, question) {
+            // By its date alone, a page that others are led to may be just as old.
+            if answer.redirected && by != header::IF_NONE_MATCH {
+                return Err(Problem::unverifiable("it leads elsewhere").into());
+            }
+            let headers = held.confirmed(&answer.headers);
+            // Whom the upstream answers a HEAD it may still refuse a GET.
+            if !head_only {
+                self.remember(recorded, &headers);
+            }
+            return Ok(Proof::Given(headers));
         }
-        self.serve_granted(session, recorded, (held, bytes), answer, head_only)
-            .await
+        match self.pass_unless_ok(session, answer).await? {
+            None => Ok(Proof::Answered),
+            Some(answer) if head_only => Ok(Proof::Given(match self.judge_head(recorded, &answer, true) {
+                Ok(()) => answer.headers,
+                // The upstream's fields are about other bytes.
+                Err(_) => fields(held),
+            })),
+            Some(answer) => self.prove_by_body(recorded, held, answer).await,
+        }
     }
 
-    /// The upstream gives this reader what it takes for the artifact: the reader gets the recorded bytes. Small bodies are
-    /// compared all the same, so that drift is noticed.
-    async fn serve_granted(
-        &self,
-        session: &mut Session,
-        recorded: &Recorded<'_>,
-        (held, bytes): (Option<&Held>, Bytes),
-        answer: Answer,
-        head_only: bool,
-    ) -> Result<(), Cut> {
+    /// The upstream gives this reader what it takes for the artifact. Small bodies are compared, so that drift is noticed,
+    /// too.
+    ///
+    /// What differs is drift, or a page to log in. The recorded bytes go out all the same where the upstream itself gave
+    /// them to anybody who asked, and no redirect says otherwise.
+    async fn prove_by_body(&self, recorded: &Recorded<'_>, held: Option<&Held>, answer: Answer) -> Result<Proof, Cut> {
+        let public = held.is_some_and(|held| held.public) && !answer.redirected;
         let small = recorded.expected.length <= self.config().gate.verify_first;
         let headers = answer.headers.clone();
-        let validators = [header::ETAG, header::LAST_MODIFIED];
-        let changed = held.is_some_and(|held| {
-            validators
-                .iter()
-                .any(|name| held.headers.get(name) != headers.get(name))
-        });
-        let same = match self.judge_head(recorded, &answer, head_only) {
-            Err(_) => false,
-            Ok(()) if head_only => true,
-            Ok(()) if small => self.is_same(recorded, answer).await?,
-            Ok(()) => {
-                if changed {
-                    self.intake().recheck(&recorded.path);
-                }
-                true
+        let differs = match self.judge_head(recorded, &answer, false) {
+            Err(problem) => problem,
+            Ok(()) if held.is_some_and(|held| held.is_tagged_as(&headers)) => {
+                self.remember(recorded, &headers);
+                return Ok(Proof::Given(headers));
             }
+            Ok(()) if small => match self.compare(recorded, answer).await? {
+                Ok(()) => {
+                    self.remember(recorded, &headers);
+                    return Ok(Proof::Given(headers));
+                }
+                Err(mismatch) => mismatch.into(),
+            },
+            Ok(()) if recorded.drifted => Problem::drift(),
+            Ok(()) if public && recorded.forwarded.anonymous() => {
+                self.follow_unheard(recorded, answer);
+                return Ok(Proof::Given(fields(held)));
+            }
+            Ok(()) => return Ok(Proof::Wanting(answer)),
         };
-        if same {
-            self.remember(recorded, &headers);
-            return self.answer_kept(session, recorded, &headers, bytes, None).await;
+        match public {
+            true => Ok(Proof::Given(fields(held))),
+            false => Err(differs.into()),
         }
-        // The upstream's fields are about other bytes.
-        let nothing = HeaderMap::new();
-        let headers = held.map_or(&nothing, |held| &held.headers);
-        self.answer_kept(session, recorded, headers, bytes, None).await
     }
 
     /// Whether a body is the recorded one; told to whom it concerns when not.
-    async fn is_same(&self, recorded: &Recorded<'_>, answer: Answer) -> Result<bool, Problem> {
+    async fn compare(&self, recorded: &Recorded<'_>, answer: Answer) -> Result<Result<(), Mismatch>, Problem> {
         let (mut hasher, mut body) = (Hasher::default(), answer.body);
         while let Some(chunk) = body.next().await {
             hasher.update(&chunk.map_err(Problem::from)?);
@@ -222,11 +261,11 @@ impl Gate {
             }
         }
         let (digest, length) = hasher.finish();
-        let same = recorded.expected.check(digest, length).is_ok();
-        if !same {
+        let compared = recorded.expected.check(digest, length);
+        if compared.is_err() {
             self.differs(&recorded.path);
         }
-        Ok(same)
+        Ok(compared)
     }
 
     /// Answers from verified bytes at hand.
@@ -246,7 +285,7 @@ impl Gate {
             age,
             waited: recorded.waited,
         };
-        Ok(kept.answer(session).await?)
+        Ok(kept.answer(self, session).await?)
     }
 
     /// Keeps what the upstream said of the recorded bytes, as far as it allows.
@@ -292,8 +331,7 @@ impl Gate {
         if signed && self.intake().epoch() == recorded.seen.epoch {
             let mapped = !self.parts().cache.in_memory(recorded.expected.length);
             let hit = super::hot::Hit::new(std::sync::Arc::clone(held), bytes.clone(), mapped, recorded.seen.epoch)?;
-            self.memory()
-                .ready(session.req_header().raw_path(), hit, recorded.seen.drops);
+            self.memory().ready(session.req_header().raw_path(), hit);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{
     answer::{Frame, Head},
     client_ip,
     headers::{Forwarded, Status},
-    passing::{Cut, send},
+    passing::Cut,
     problem::Problem,
     route::Tracked,
     tap::Tap,
@@ -62,10 +62,10 @@ impl Gate {
         head.write(session, frame, false).await?;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Cut::Midway(error.to_string()))?;
-            send(session, tap.push(chunk).await).await?;
+            self.send(session, tap.push(chunk).await, false).await?;
         }
         let held = self.teach(session, at, tap).await?;
-        Ok(session.write_response_body(Some(held), true).await?)
+        Ok(self.send(session, held, true).await?)
     }
 
     /// Records what a whole fetch showed; gives back the withheld chunk unless other bytes were recorded meanwhile.

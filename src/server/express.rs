@@ -52,11 +52,13 @@ pub(super) async fn converse<P>(
                 return;
             }
         }
-        if let Some((head, ready)) = ready(express, &read) {
-            let sent = send(express, &mut stream, &ready).await;
+        // At the end the long way: it answers what has come, and closes.
+        let at_work = !*shutdown.borrow();
+        if at_work && let Some((head, ready)) = ready(express, &read) {
+            let (sent, done) = send(express, &mut stream, &ready).await;
             let client = || stream.get_socket_digest()?.peer_addr()?.as_inet().map(|addr| addr.ip());
-            express.served(&read[..head], &ready, client(), sent.as_ref().err());
-            if sent.is_err() || ready.last {
+            express.served(&read[..head], &ready, client(), (sent, done.as_ref().err()));
+            if done.is_err() || ready.last {
                 let _ = stream.shutdown().await;
                 return;
             }
@@ -64,7 +66,7 @@ pub(super) async fn converse<P>(
             continue;
         }
         let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive((!*shutdown.borrow()).then_some(IDLE.as_secs()));
+        session.set_keepalive(at_work.then_some(IDLE.as_secs()));
         if let Some(settings) = settings.take() {
             settings.apply_to_session(&mut session);
         }
@@ -84,14 +86,25 @@ fn ready(express: &dyn Express, read: &[u8]) -> Option<(usize, Ready)> {
     Some((head, express.ready(&read[..head])?))
 }
 
-async fn send(express: &dyn Express, stream: &mut Stream, ready: &Ready) -> io::Result<()> {
+/// Sends an answer; the bytes that went out, and what broke it off.
+async fn send(express: &dyn Express, stream: &mut Stream, ready: &Ready) -> (usize, io::Result<()>) {
     let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let pieces = ready.rest.chunks(PIECE);
-    for piece in std::iter::once(&ready.wire[..]).chain(pieces) {
+    let mut sent = 0;
+    for mut piece in std::iter::once(&ready.wire[..]).chain(ready.rest.chunks(PIECE)) {
         let patience = express.patience(piece.len());
-        timeout(patience, stream.write_all(piece)).await.map_err(slow)??;
+        let whole = async {
+            while !piece.is_empty() {
+                match stream.write(piece).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    taken => (sent, piece) = (sent + taken, &piece[taken..]),
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = timeout(patience, whole).await.map_err(slow).flatten() {
+            return (sent, Err(error));
+        }
     }
-    timeout(express.patience(ready.wire.len()), stream.flush())
-        .await
-        .map_err(slow)?
+    let flushed = timeout(express.patience(ready.wire.len()), stream.flush()).await;
+    (sent, flushed.map_err(slow).flatten())
 }

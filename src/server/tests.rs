@@ -10,9 +10,11 @@ use tokio::{
 use super::*;
 use crate::{
     cli::init::{InitOptions, init},
-    clock::{Clock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock},
     depot::fs::FsDepot,
+    digest::Digest,
     ledger::sqlite::SqliteLedger,
+    upstream::memory::{MemoryUpstream, Script},
 };
 
 /// A folder that `init` has been over, with every port 0; its upstream refuses connections.
@@ -86,6 +88,58 @@ async fn all_roles_in_one_process_start_publish_and_end_at_once() {
     );
     TcpStream::connect(gate).await.unwrap_err();
     TcpStream::connect(admin).await.unwrap_err();
+}
+
+/// Waits for an answer.
+async fn until(addr: SocketAddr, path: &str, told: impl Fn(&str) -> bool) -> String {
+    let asked = async {
+        loop {
+            let answer = get(addr, path).await;
+            if told(&answer) {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn superseded_bytes_are_there_by_their_hash_until_the_grace_ends() {
+    let (dir, _) = prepared().await;
+    let file = dir.path().join("tufgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("immutable", "track");
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(file).unwrap();
+    let retain = i64::try_from(config.signer.retain.as_secs()).unwrap();
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let upstream = Arc::new(MemoryUpstream::default());
+    let overrides = Overrides::default().clock(clock.clone()).upstream(upstream.clone());
+    let running = start(config, Roles::here(), overrides).await.unwrap();
+    let gate = running.addr().unwrap();
+    let signed = |body: &'static str| move |answer: &str| answer.contains("signed") && answer.ends_with(body);
+    for (body, tag) in [("one", "\"1\""), ("two", "\"2\"")] {
+        upstream.serve("/t", Script::file(body).header("etag", tag));
+        until(gate, "/t", signed(body)).await;
+        // Kept once it is known what it is.
+        until(gate, "/t", signed(body)).await;
+    }
+    let old = format!("/{}.t", Digest::of(b"one"));
+    // A second less: the clock counts whole ones.
+    clock.advance(retain - 1);
+    let within = get(gate, &old).await;
+    assert!(
+        within.starts_with("HTTP/1.1 200") && within.ends_with("one"),
+        "{within}"
+    );
+    clock.advance(1);
+    let after = get(gate, &old).await;
+    assert!(
+        after.starts_with("HTTP/1.1 404") && after.contains("problem:superseded"),
+        "{after}"
+    );
+    let now = get(gate, &format!("/{}.t", Digest::of(b"two"))).await;
+    assert!(now.ends_with("two"), "{now}");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,8 +18,6 @@ use super::{
     state::State,
 };
 
-/// Targets a bin, on average, from which on there are more bins.
-const MEAN: u64 = 1_000;
 /// Bins written in a turn.
 const STEP: usize = 64;
 
@@ -77,7 +75,7 @@ fn wanted(state: &State, tuf: &Tuf) -> Option<Generation> {
     // Before the first publication there is nothing to grow from.
     state.snapshot?;
     let mut wanted = Generation::of(tuf.bins.max(current.count()))?;
-    while state.live > MEAN * u64::from(wanted.count()) {
+    while state.live > tuf.grow_at * u64::from(wanted.count()) {
         match wanted.next(tuf.max_bins) {
             Some(next) => wanted = next,
             None => break,

@@ -106,7 +106,12 @@ impl HttpUpstream {
         })
     }
 
-    async fn answer(&self, method: &Method, response: Response<Flowing>) -> Result<Answer, UpstreamError> {
+    async fn answer(
+        &self,
+        method: &Method,
+        response: Response<Flowing>,
+        redirected: bool,
+    ) -> Result<Answer, UpstreamError> {
         let (mut head, flowing) = response.into_parts();
         let framing = framing_of(method, head.status, &head.headers)?;
         strip_hop_by_hop(&mut head.headers);
@@ -114,6 +119,7 @@ impl HttpUpstream {
         Ok(Answer {
             status: head.status,
             headers: head.headers,
+            redirected,
             framing,
             body,
         })
@@ -140,11 +146,11 @@ impl HttpUpstream {
         let mut hop = self.first(&ask.path)?;
         // The path goes out byte by byte as given; only a redirect's is what the `url` crate makes of it.
         let mut target = format!("{}{}", self.base, ask.path);
-        for _ in 0..=MAX_REDIRECTS {
+        for redirects in 0..=MAX_REDIRECTS {
             let request = request(&ask.method, &target, headers.clone())?;
             let response = self.pool.send(&hop.origin, hop.trust, request).await?;
             let Some(location) = location(&response).filter(|_| follow) else {
-                return self.answer(&ask.method, response).await;
+                return self.answer(&ask.method, response, redirects > 0).await;
             };
             let next = self.redirects.next(&hop.url, &location)?;
             drain(&ask.method, response, self.io_timeout).await;

@@ -142,6 +142,7 @@ impl Upstream for MemoryUpstream {
             frames.clear();
         }
         Ok(Answer {
+            redirected: false,
             status: script.status,
             headers: script.headers,
             framing: script.framing,

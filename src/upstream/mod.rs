@@ -58,6 +58,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its headers, hop-by-hop ones removed.
     pub headers: HeaderMap,
+    /// A redirect led to it: it may be about something else, such as how to log in.
+    pub redirected: bool,
     /// How its end is known.
     pub framing: Framing,
     /// Its body.

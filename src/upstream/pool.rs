@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -41,9 +41,9 @@ use super::{
 /// Idle connections kept to one server.
 const MAX_IDLE: usize = 64;
 /// How long an idle connection is thought to be alive; below the usual keep-alive of servers (nginx: 75 s).
-const IDLE_FOR: Duration = Duration::from_secs(30);
+pub(super) const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Between two looks at what is idle.
-const SWEEP: Duration = Duration::from_secs(5);
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of an answer.

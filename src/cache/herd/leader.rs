@@ -108,13 +108,14 @@ impl<K: Eq + Hash, H: Clone, E: Clone> Relay<K, H, E> {
         }
     }
 
-    /// The body ended: verifies it, keeps it, and only then lets the last chunk go. The artifact, where it was kept.
+    /// The body ended: verifies it, keeps it (see [`Fill::finish`]), and only then lets the last chunk go. The artifact, where
+    /// it was kept.
     ///
     /// # Errors
     /// The body is not what it must be; the followers know.
-    pub async fn finish(self) -> Result<Option<Bytes>, Mismatch> {
+    pub async fn finish(self, once_verified: impl FnOnce()) -> Result<Option<Bytes>, Mismatch> {
         let Self { lead, fill } = self;
-        let kept = match fill.finish().await {
+        let kept = match fill.finish(once_verified).await {
             Ok(bytes) => Some(bytes),
             Err(FillError::NotKept(_)) => None,
             Err(FillError::Mismatch(mismatch)) => {

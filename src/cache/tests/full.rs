@@ -73,7 +73,7 @@ async fn a_disk_without_room_is_not_filled_to_its_end() {
     // Other bytes are found out all the same.
     let mut fill = cache.fill(Expected::of(&large)).unwrap();
     pour(&mut fill, &body(3, 2 * MIB), 30_000).await;
-    assert!(matches!(fill.finish().await, Err(FillError::Mismatch(_))));
+    assert!(matches!(fill.finish(|| {}).await, Err(FillError::Mismatch(_))));
     fs::remove_file(filler).unwrap();
     assert_eq!(
         Expected::of(keep(&cache, &large).await.unwrap()),
@@ -93,7 +93,7 @@ async fn a_disk_that_fills_up_halfway_costs_the_fill_alone() {
     until(|| world.on_disk() > 0).await;
     let filler = disk.fill(100 * KIB);
     pour(&mut fill, &large.slice(MIB..), 30_000).await;
-    let end = fill.finish().await;
+    let end = fill.finish(|| {}).await;
     assert!(
         matches!(end, Err(FillError::NotKept(CacheError::NoSpace { .. }))),
         "{end:?}"
@@ -151,7 +151,7 @@ async fn a_disk_that_fills_up_halfway_costs_no_follower() {
         panic!("it is still on its way")
     };
     assert_eq!(late.opening().await, Ok(Opening::EachForItself));
-    assert_eq!(relay.finish().await, Ok(None));
+    assert_eq!(relay.finish(|| {}).await, Ok(None));
     for reader in readers {
         reader.await.unwrap();
     }

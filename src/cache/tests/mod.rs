@@ -142,7 +142,7 @@ pub(super) async fn pour(fill: &mut Fill, body: &Bytes, chunk: usize) {
 pub(super) async fn keep(cache: &Cache, body: &Bytes) -> Result<Bytes, FillError> {
     let mut fill = cache.fill(Expected::of(body)).unwrap();
     pour(&mut fill, body, 30_000).await;
-    fill.finish().await
+    fill.finish(|| {}).await
 }
 
 /// Changes a file in place, by whatever mode it has (root may), until the change shows: the clock of a file system is coarse.

@@ -73,12 +73,12 @@ async fn play(acts: Vec<Act>) {
                 match how {
                     Body::Dropped => drop(fill),
                     Body::Right => {
-                        if fill.finish().await.is_ok() {
+                        if fill.finish(|| {}).await.is_ok() {
                             absent.remove(&which);
                         }
                     }
                     Body::Wrong | Body::Short => {
-                        assert!(matches!(fill.finish().await, Err(FillError::Mismatch(_))));
+                        assert!(matches!(fill.finish(|| {}).await, Err(FillError::Mismatch(_))));
                     }
                 }
             }

@@ -84,7 +84,7 @@ async fn the_last_chunk_waits_for_the_verdict() {
             let (pushed, ()) = tokio::join!(push(&mut relay, &whole, 0..length, 8_192), reading);
             pushed.unwrap();
         }
-        let kept = relay.finish().await.unwrap();
+        let kept = relay.finish(|| {}).await.unwrap();
         assert_eq!(kept.map(Expected::of), streams.then(|| Expected::of(&whole)));
         got.extend(all(&mut first).await.unwrap());
         assert!(got == whole);
@@ -119,7 +119,7 @@ async fn other_bytes_never_arrive_whole() {
         };
         let leading = async {
             push(&mut relay, &other, 0..length, 10_000).await.unwrap();
-            relay.finish().await.unwrap_err()
+            relay.finish(|| {}).await.unwrap_err()
         };
         let ((got, why), mismatch) = tokio::join!(reading, leading);
         assert!(got < length && why == Broken::Mismatch(mismatch), "{got} {why:?}");
@@ -160,7 +160,7 @@ async fn a_hundred_readers_of_every_speed_make_one_fetch() {
         }
         tokio::task::yield_now().await;
     }
-    assert_eq!(Expected::of(relay.finish().await.unwrap().unwrap()), expected);
+    assert_eq!(Expected::of(relay.finish(|| {}).await.unwrap().unwrap()), expected);
     let outcomes = join_all(readers).await;
     let whole_ones = outcomes.into_iter().map(Result::unwrap).filter(|whole| *whole).count();
     assert_eq!(whole_ones, 90, "every tenth leaves");
@@ -203,7 +203,7 @@ async fn a_reader_that_sleeps_costs_neither_memory_nor_time() {
         so_far(&mut fast, &mut got, at).await;
         assert!(relay.held() <= 2 * MIB as u64, "{} bytes in memory", relay.held());
     }
-    relay.finish().await.unwrap();
+    relay.finish(|| {}).await.unwrap();
     assert!(all(&mut asleep).await.unwrap() == whole);
 }
 
@@ -270,7 +270,7 @@ async fn without_room_the_first_streams_at_its_own_pace() {
     let reading = all(&mut first);
     let leading = async {
         push(&mut relay, &whole, at..3 * MIB, 100_000).await.unwrap();
-        assert_eq!(relay.finish().await, Ok(None));
+        assert_eq!(relay.finish(|| {}).await, Ok(None));
     };
     let (got, ()) = tokio::join!(reading, leading);
     assert!(got.unwrap() == whole);
@@ -298,7 +298,7 @@ async fn a_fetch_that_nobody_waits_for_is_stopped_unless_little_is_missing() {
     drop(third);
     assert!(relay.abandoned().now_or_never().is_none());
     push(&mut relay, &whole, 3 * MIB..4 * MIB, 100_000).await.unwrap();
-    relay.finish().await.unwrap();
+    relay.finish(|| {}).await.unwrap();
     assert_eq!(
         (herd.flights(), cache.ready(&expected).map(Expected::of)),
         (0, Some(Expected::of(&whole)))
@@ -315,7 +315,7 @@ async fn a_range_waits_for_the_verdict() {
     let mut range = Box::pin(first.verified());
     push(&mut relay, &whole, 0..MIB, 100_000).await.unwrap();
     assert!(range.as_mut().now_or_never().is_none());
-    relay.finish().await.unwrap();
+    relay.finish(|| {}).await.unwrap();
     assert_eq!(range.await.unwrap().unwrap().slice(5..9), whole.slice(5..9));
     // Too large to keep: the reader asks for itself, and nobody waits for it.
     let huge = body(8, 33 * MIB);

@@ -79,7 +79,7 @@ async fn what_is_not_as_expected_is_never_found_and_leaves_nothing() {
         for wrong in [Bytes::from(wrong), right.slice(1..), Bytes::new()] {
             let mut fill = cache.fill(expected).unwrap();
             pour(&mut fill, &wrong, 30_000).await;
-            assert!(matches!(fill.finish().await, Err(FillError::Mismatch(_))));
+            assert!(matches!(fill.finish(|| {}).await, Err(FillError::Mismatch(_))));
         }
         let mut fill = cache.fill(expected).unwrap();
         pour(&mut fill, &right, 30_000).await;
@@ -176,7 +176,7 @@ async fn forgetting_is_at_once_and_holds_for_what_is_on_its_way() {
         cache.forget(&expected.digest);
         assert!(cache.ready(&expected).is_none() && !world.file(&kept).exists());
         pour(&mut on_its_way, &kept, 30_000).await;
-        let end = on_its_way.finish().await;
+        let end = on_its_way.finish(|| {}).await;
         assert!(matches!(end, Err(FillError::NotKept(CacheError::Forgotten))), "{end:?}");
         assert_eq!(cache.find(&expected).await.map(Expected::of), None);
         assert!(reading == kept, "who has it keeps it");
@@ -237,7 +237,7 @@ async fn fills_in_progress_hold_their_room() {
     );
     pour(&mut first, &large, 200_000).await;
     drop(cache.fill(Expected::of(body(34, MIB))).unwrap());
-    first.finish().await.unwrap();
+    first.finish(|| {}).await.unwrap();
     assert!(cache.fill(Expected::of(body(33, 2 * MIB))).is_some());
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn tuf() -> Tuf {
         layout: Layout::Bins,
         bins: 16,
         max_bins: 4_096,
+        grow_at: 1_000,
         targets_expiry: days(365),
         delegator_expiry: days(365),
         bin_expiry: days(90),

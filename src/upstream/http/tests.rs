@@ -1,9 +1,15 @@
 use std::net::SocketAddr;
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
 use super::{
     super::{
         conformance::{self, ask, read},
         memory::Script,
+        pool::{IDLE_FOR, SWEEP},
         wire::{Reply, Wire, rendered},
     },
     *,
@@ -274,6 +280,48 @@ async fn connections_are_used_again_and_a_stale_one_costs_nothing() {
         Some(UpstreamError::Broken(_))
     ));
     assert_eq!(wire.heads().len(), 6);
+}
+
+/// A connection that has been used once and is idle, as its server has it. The clock stands from now on, and jumps where
+/// everything waits for it.
+async fn idle() -> (HttpUpstream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = upstream_at(listener.local_addr().unwrap());
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(OK.as_bytes()).await.unwrap();
+        stream
+    };
+    let asked = async { read(ask(&upstream, Method::GET, "/").await.unwrap()).await };
+    let (stream, _) = tokio::join!(serve, asked);
+    settled(&upstream).await;
+    tokio::time::pause();
+    (upstream, stream)
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_with_its_server() {
+    let (upstream, stream) = idle().await;
+    tokio::time::sleep(2 * SWEEP).await;
+    assert_eq!(upstream.pool.idle_count(), 1);
+    drop(stream);
+    // Sooner than its time would end it.
+    tokio::time::sleep(IDLE_FOR - 3 * SWEEP).await;
+    assert_eq!(upstream.pool.idle_count(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_with_its_time() {
+    let (upstream, mut stream) = idle().await;
+    tokio::time::sleep(IDLE_FOR - 2 * SWEEP).await;
+    assert_eq!(upstream.pool.idle_count(), 1);
+    tokio::time::sleep(3 * SWEEP).await;
+    assert_eq!(upstream.pool.idle_count(), 0);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the server hears of it");
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ mod tests {
             };
             let body = Box::pin(futures_util::stream::empty());
             Ok(Answer {
+                redirected: false,
                 status,
                 headers: HeaderMap::new(),
                 framing: Framing::Length(0),
