@@ -187,6 +187,7 @@ mod client;
 mod inspect;
 
 mod audit;
+mod ceremony;
 
 mod admin;
 mod proxy;
