@@ -27,14 +27,27 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
             (Some(_), Some(_)) if before.name(id) != after.name(id) => {
                 lines.push(format!("{} is called {} now", before.label(id), named(&after, id)));
             }
+            // Comes or goes with no role: a fault, which the rules refuse.
+            (Some(key), None) if after.lists(id) || !before.lists(id) => lines.push(format!("key {id}: - {}", shown(key))),
+            (None, Some(key)) if before.lists(id) || !after.lists(id) => lines.push(format!("key {id}: + {}", shown(key))),
             _ => {}
         }
+    }
+    let keyless = |roles: &Roles<'_>| -> BTreeSet<String> { roles.named().filter(|id| !roles.keys.contains_key(id)).map(str::to_owned).collect() };
+    if keyless(&before) != keyless(&after) {
+        plain(&mut lines, KEY_NAMES, old.get(KEY_NAMES), new.get(KEY_NAMES));
     }
     let own: &[&str] = match kind {
         Kind::Root => &["version", "expires", "keys", "roles", KEY_NAMES],
         Kind::Targets => &["version", "expires", "delegations", "targets", KEY_NAMES],
     };
     rest(&mut lines, "", own, old, new);
+    // Forms that are none, and orders that mean nothing, show here when nothing else does.
+    for field in own {
+        if lines.is_empty() {
+            plain(&mut lines, field, old.get(field), new.get(field));
+        }
+    }
     if kind == Kind::Targets {
         rest(&mut lines, "delegations: ", &["keys", "roles"], part(old, "delegations"), part(new, "delegations"));
         rest(&mut lines, "target ", &[], part(old, "targets"), part(new, "targets"));

@@ -291,9 +291,22 @@ impl Draft {
         self.next.as_ref()
     }
 
-    /// Version, and SHA-256 of the canonical form of `signed`, of the root that its reviewer must trust.
+    /// Version and SHA-256 of the root that its reviewer must trust; the digest is that of the file as the gate writes it.
     pub fn trusts(&self) -> (u64, Digest) {
-        (self.trusted.version.get(), canonical_digest(&self.root["signed"]))
+        (self.trusted.version.get(), canonical_digest(&self.root))
+    }
+
+    /// Whether it stands on this root.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Stale`], [`CeremonyError::Malformed`] for a file that is no metadata.
+    pub fn stands_on(&self, root: &[u8]) -> Result<(), CeremonyError> {
+        let Some(version) = other(&self.root, root)? else { return Ok(()) };
+        let ours = self.trusted.version;
+        Err(CeremonyError::Stale(match version == ours.get() {
+            true => format!("it stands on another root of version {ours} than the one that is trusted"),
+            false => format!("it stands on root {ours}, and the one that is trusted is version {version}"),
+        }))
     }
 
     /// Whether it stands on this root and follows this file.
@@ -301,19 +314,8 @@ impl Draft {
     /// # Errors
     /// [`CeremonyError::Stale`], [`CeremonyError::Malformed`] for files that are no metadata.
     pub fn follows(&self, root: &[u8], current: &[u8]) -> Result<(), CeremonyError> {
-        let same = |ours: &Value, theirs: &[u8]| -> Result<Option<u64>, CeremonyError> {
-            let theirs = &envelope(theirs)?["signed"];
-            let same = canonical_digest(&ours["signed"]) == canonical_digest(theirs);
-            Ok((!same).then(|| rules::version(theirs)))
-        };
-        if let Some(version) = same(&self.root, root)? {
-            let ours = self.trusted.version;
-            return Err(CeremonyError::Stale(match version == ours.get() {
-                true => format!("it stands on another root of version {ours} than the one that is trusted"),
-                false => format!("it stands on root {ours}, and the newest is version {version}"),
-            }));
-        }
-        if let Some(version) = same(&self.current, current)? {
+        self.stands_on(root)?;
+        if let Some(version) = other(&self.current, current)? {
             let (role, ours) = (self.kind.role(), rules::version(&self.current["signed"]));
             return Err(CeremonyError::Stale(format!("it follows another {role} {ours} than version {version} that is there")));
         }
@@ -431,7 +433,11 @@ impl Draft {
         }
     }
 
-    fn file(&self) -> Result<(String, Bytes), CeremonyError> {
+    /// Whether enough have signed.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Missing`].
+    pub fn complete(&self) -> Result<(), CeremonyError> {
         let short: Vec<_> = self.authorities().into_iter().filter(|authority| !authority.met()).collect();
         if !short.is_empty() {
             let lines: Vec<_> = short
@@ -445,6 +451,11 @@ impl Draft {
                 .collect();
             return Err(CeremonyError::Missing(lines.join("; ")));
         }
+        Ok(())
+    }
+
+    fn file(&self) -> Result<(String, Bytes), CeremonyError> {
+        self.complete()?;
         let mut signatures = Vec::new();
         for (keyid, signature) in &self.signatures {
             let id = hex::decode(keyid).map_err(|_| rule(format!("`{keyid}` is no key id that clients read")))?;
@@ -579,8 +590,15 @@ fn unaltered(told: &[String], changes: &[String], fingerprint: Digest, signed: &
     }
 }
 
+/// The version of a file that says something else than ours.
+fn other(ours: &Value, theirs: &[u8]) -> Result<Option<u64>, CeremonyError> {
+    let theirs = &envelope(theirs)?["signed"];
+    let same = canonical_digest(&ours["signed"]) == canonical_digest(theirs);
+    Ok((!same).then(|| rules::version(theirs)))
+}
+
 /// A metadata file as strict JSON.
-fn envelope(bytes: &[u8]) -> Result<Value, CeremonyError> {
+pub fn envelope(bytes: &[u8]) -> Result<Value, CeremonyError> {
     Unverified::parse(bytes).map_err(tally::judged)?;
     json::parse(bytes).map_err(|error| CeremonyError::Malformed(error.to_string()))
 }

@@ -15,9 +15,7 @@ mod tally;
 mod tests;
 
 pub use self::{
-    draft::{Draft, Entry, Kind, MAX_DRAFT, Moment, Published},
+    draft::{Draft, Kind, MAX_DRAFT, Moment},
     error::CeremonyError,
     proposal::Proposal,
-    ring::{Label, Roles},
-    tally::{Authority, Signer},
 };

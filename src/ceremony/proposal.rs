@@ -8,6 +8,7 @@ use tough::schema::key::Key;
 
 use super::{
     CeremonyError, Kind,
+    draft::envelope,
     ring::Roles,
     rules::{self, rule},
 };
@@ -21,17 +22,21 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// What follows `current`, a `signed` object: the same, one version later, until `expires`. Keys without a name get
-    /// one: that in `names`, another `signed` object, or the name of their role.
-    pub fn after(kind: Kind, current: &Value, names: Option<&Value>, expires: Timestamp) -> Self {
+    /// What follows `current`, a file: the same, one version later, until `expires`. Keys without a name get one: that in
+    /// `root`, the file whose keys sign it, or the name of their role.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Malformed`]: one of them is no metadata.
+    pub fn after(kind: Kind, current: &[u8], root: &[u8], expires: Timestamp) -> Result<Self, CeremonyError> {
+        let (current, root) = (envelope(current)?, envelope(root)?);
         let mut this = Self {
             kind,
-            signed: current.clone(),
+            signed: current["signed"].clone(),
         };
-        this.signed["version"] = rules::version(current).saturating_add(1).into();
+        this.signed["version"] = rules::version(&this.signed).saturating_add(1).into();
         this.signed["expires"] = whole_seconds(expires).to_string().into();
-        this.name_all(names);
-        this
+        this.name_all(&root["signed"]);
+        Ok(this)
     }
 
     /// The `signed` object.
@@ -128,13 +133,13 @@ impl Proposal {
         }
     }
 
-    fn name_all(&mut self, elsewhere: Option<&Value>) {
+    fn name_all(&mut self, root: &Value) {
         let roles = self.roles();
-        let known = elsewhere.map(|signed| Roles::of(Kind::Root, signed));
+        let known = Roles::of(Kind::Root, root);
         let mut names: Map<String, Value> = Map::new();
         let mut taken = BTreeSet::new();
         for id in roles.keys.keys() {
-            let name = roles.name(id).or_else(|| known.as_ref()?.name(id));
+            let name = roles.name(id).or_else(|| known.name(id));
             if let Some(name) = name.filter(|name| rules::check_name(name).is_ok()) {
                 names.insert((*id).to_owned(), name.into());
                 taken.insert(name.to_owned());

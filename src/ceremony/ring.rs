@@ -56,6 +56,16 @@ impl<'a> Roles<'a> {
         self.names.and_then(|names| names.get(id)).or_else(elsewhere)?.as_str()
     }
 
+    /// The ids that names are given for, whether there is such a key or not.
+    pub fn named(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.names.into_iter().flatten().map(|(id, _)| id.as_str())
+    }
+
+    /// Whether any role has a key.
+    pub fn lists(&self, id: &str) -> bool {
+        self.roles.values().any(|role| role.keyids.contains(&id))
+    }
+
     /// Name and id of a key, as people are shown it.
     pub fn label(&self, id: &str) -> Label {
         Label {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize as _;
 use serde_json::Value;
-use tough::schema::key::Key;
 
 use super::{CeremonyError, Kind, ring::Roles};
 use crate::{
@@ -54,8 +54,10 @@ pub fn check(kind: Kind, current: &Value, signed: &Value) -> Result<(), Ceremony
             return Err(rule(format!("`{name}` lists the key {id} twice")));
         }
     }
-    let used: BTreeSet<_> = roles.roles.values().flat_map(|role| &role.keyids).collect();
-    match roles.keys.keys().find(|id| !used.contains(id)) {
+    if let Some(id) = roles.named().find(|id| !roles.keys.contains_key(id)) {
+        return Err(rule(format!("it names a key {id} that it does not list")));
+    }
+    match roles.keys.keys().find(|id| !roles.lists(id)) {
         Some(id) => Err(rule(format!("the {} is listed, but no role has it", roles.label(id)))),
         None => Ok(()),
     }
@@ -74,35 +76,33 @@ fn well_formed(kind: Kind, signed: &Value) -> Result<(), CeremonyError> {
 
 /// Every key is one that all clients read, under its own id, once, with a name of its own.
 fn keys(roles: &Roles<'_>) -> Result<(), CeremonyError> {
-    let mut seen = BTreeMap::new();
     let mut names = BTreeMap::new();
+    let mut keys = Vec::new();
     for (id, listed) in &roles.keys {
         let label = roles.label(id);
-        let key: PublicKey = serde_json::from_value((*listed).clone()).map_err(|error| rule(error.to_string()))?;
-        let Some(usable) = key.usable() else {
+        let key = PublicKey::deserialize(*listed).map_err(|error| rule(error.to_string()))?;
+        if key.usable().is_none() {
             return Err(rule(format!("the {label} is of a kind that clients cannot use")));
-        };
+        }
         let form = canonical::to_vec(listed).map_err(|error| rule(error.to_string()))?;
         let right = Digest::of(form).to_string();
         if right != **id {
             return Err(rule(format!("the {label} has another id, {right}: clients recompute it")));
-        }
-        if let Some(other) = seen.insert(identity(usable), *id) {
-            return Err(rule(format!("the keys {other} and {id} are one key: it would count twice")));
         }
         let name = roles.name(id).ok_or_else(|| rule(format!("the {label} has no name")))?;
         check_name(name)?;
         if let Some(other) = names.insert(name, *id) {
             return Err(rule(format!("the keys {other} and {id} are both called `{name}`")));
         }
+        keys.push((*id, key));
+    }
+    let mut seen = BTreeMap::new();
+    for (id, key) in &keys {
+        if let Some(other) = seen.insert(key.identity(), *id) {
+            return Err(rule(format!("the keys {other} and {id} are one key: it would count twice")));
+        }
     }
     Ok(())
-}
-
-/// A key's value without its spelling, as [`PublicKey::identity`] has it, owned.
-fn identity(key: &Key) -> Vec<u8> {
-    let (algorithm, value) = crate::tuf::key::identity(key);
-    [format!("{algorithm:?}:").as_bytes(), value].concat()
 }
 
 /// Whether people can tell a key by it: letters, digits and ` ._@+-`, at most 64 characters, no blank at an end.

@@ -61,7 +61,7 @@ impl Serialize for PublicKey {
 
 /// The algorithms by which a key verifies (TUF spec 4.2).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Algorithm {
+pub(super) enum Algorithm {
     Ed25519,
     EcdsaP256,
     RsaPss,
@@ -107,7 +107,7 @@ fn is_bare(key: &Key) -> bool {
 /// What makes two listed keys one: whoever signs with one can sign with the other. Ids, spellings and further fields do
 /// not matter. Of a point of P-256 only its first coordinate does (SEC 1, 2.3.3): the compressed form holds no more, and
 /// the private key of a point is that of its mirror image.
-pub fn identity(key: &Key) -> (Algorithm, &[u8]) {
+pub(super) fn identity(key: &Key) -> (Algorithm, &[u8]) {
     match material(key) {
         (Algorithm::EcdsaP256, point) => (Algorithm::EcdsaP256, point.get(1..33).unwrap_or(point)),
         other => other,

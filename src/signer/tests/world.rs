@@ -154,6 +154,7 @@ impl World {
             threshold: 1,
         };
         let roles = TopLevel {
+            names: BTreeMap::new(),
             root: role(&*key(4)),
             timestamp: role(&*keys.timestamp),
             snapshot: role(&*keys.snapshot),
