@@ -28,12 +28,22 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
                 lines.push(format!("{} is called {} now", before.label(id), named(&after, id)));
             }
             // Comes or goes with no role: a fault, which the rules refuse.
-            (Some(key), None) if after.lists(id) || !before.lists(id) => lines.push(format!("key {id}: - {}", shown(key))),
-            (None, Some(key)) if before.lists(id) || !after.lists(id) => lines.push(format!("key {id}: + {}", shown(key))),
+            (Some(key), None) if after.lists(id) || !before.lists(id) => {
+                lines.push(format!("key {id}: - {}", shown(key)))
+            }
+            (None, Some(key)) if before.lists(id) || !after.lists(id) => {
+                lines.push(format!("key {id}: + {}", shown(key)))
+            }
             _ => {}
         }
     }
-    let keyless = |roles: &Roles<'_>| -> BTreeSet<String> { roles.named().filter(|id| !roles.keys.contains_key(id)).map(str::to_owned).collect() };
+    let keyless = |roles: &Roles<'_>| -> BTreeSet<String> {
+        roles
+            .named()
+            .filter(|id| !roles.keys.contains_key(id))
+            .map(str::to_owned)
+            .collect()
+    };
     if keyless(&before) != keyless(&after) {
         plain(&mut lines, KEY_NAMES, old.get(KEY_NAMES), new.get(KEY_NAMES));
     }
@@ -49,7 +59,13 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
         }
     }
     if kind == Kind::Targets {
-        rest(&mut lines, "delegations: ", &["keys", "roles"], part(old, "delegations"), part(new, "delegations"));
+        rest(
+            &mut lines,
+            "delegations: ",
+            &["keys", "roles"],
+            part(old, "delegations"),
+            part(new, "delegations"),
+        );
         rest(&mut lines, "target ", &[], part(old, "targets"), part(new, "targets"));
     }
     lines
@@ -65,7 +81,10 @@ fn roles(lines: &mut Vec<String>, before: &Roles<'_>, after: &Roles<'_>) {
             _ => {}
         }
         let ids = |role: Option<&super::ring::Listed<'_>>| -> BTreeSet<String> {
-            role.iter().flat_map(|role| &role.keyids).map(|id| (*id).to_owned()).collect()
+            role.iter()
+                .flat_map(|role| &role.keyids)
+                .map(|id| (*id).to_owned())
+                .collect()
         };
         let (were, are) = (ids(old), ids(new));
         for id in were.difference(&are) {
@@ -95,7 +114,12 @@ fn roles(lines: &mut Vec<String>, before: &Roles<'_>, after: &Roles<'_>) {
 /// Fields that have no line of their own kind.
 fn rest(lines: &mut Vec<String>, before: &str, own: &[&str], old: &Value, new: &Value) {
     let fields = |value: &Value| -> BTreeSet<String> {
-        value.as_object().into_iter().flatten().map(|(field, _)| field.clone()).collect()
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(field, _)| field.clone())
+            .collect()
     };
     for field in fields(old).union(&fields(new)) {
         if !own.contains(&field.as_str()) {

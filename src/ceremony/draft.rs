@@ -142,19 +142,14 @@ impl Draft {
         Self::checked(kind, root, current, signed, drafted)
     }
 
-    fn checked(
-        kind: Kind,
-        root: Value,
-        current: Value,
-        signed: Value,
-        drafted: Moment,
-    ) -> Result<Self, CeremonyError> {
+    fn checked(kind: Kind, root: Value, current: Value, signed: Value, drafted: Moment) -> Result<Self, CeremonyError> {
         let unverified = |file: &Value| Unverified::parse(file.to_string().as_bytes());
         let trusted = unverified(&root).and_then(Unverified::self_signed_root);
         let trusted = trusted.map_err(|error| CeremonyError::Malformed(format!("the root it carries: {error}")))?;
         if kind == Kind::Targets {
             let keys = Keys::of_root(&trusted, RoleType::Targets).map_err(tally::judged)?;
-            let current = unverified(&current).and_then(|file| file.verify::<crate::tuf::schema::Targets>(&keys, "targets"));
+            let current =
+                unverified(&current).and_then(|file| file.verify::<crate::tuf::schema::Targets>(&keys, "targets"));
             current.map_err(|error| CeremonyError::Malformed(format!("the targets it follows: {error}")))?;
         }
         rules::check(kind, &current["signed"], &signed)?;
@@ -164,7 +159,9 @@ impl Draft {
         };
         let canonical = canonical::to_vec(&signed).map_err(|error| rule(error.to_string()))?;
         if canonical.len() > MAX_METADATA {
-            return Err(rule(format!("it has more than {MAX_METADATA} bytes, which clients refuse")));
+            return Err(rule(format!(
+                "it has more than {MAX_METADATA} bytes, which clients refuse"
+            )));
         }
         Ok(Self {
             kind,
@@ -201,10 +198,19 @@ impl Draft {
         let root = match (file.role, file.root) {
             (Kind::Root, None) => file.current.clone(),
             (Kind::Targets, Some(root)) => root,
-            _ => return Err(CeremonyError::Malformed("a draft of targets carries a `root`, one of root none".to_owned())),
+            _ => {
+                return Err(CeremonyError::Malformed(
+                    "a draft of targets carries a `root`, one of root none".to_owned(),
+                ));
+            }
         };
         // Before the rules: who reads that a rule is broken should know that it was not when the draft was made.
-        unaltered(&file.changes, &diff::lines(file.role, &current, &signed), file.fingerprint, &signed)?;
+        unaltered(
+            &file.changes,
+            &diff::lines(file.role, &current, &signed),
+            file.fingerprint,
+            &signed,
+        )?;
         let mut draft = Self::checked(file.role, root, file.current, signed, file.drafted)?;
         for (keyid, signature) in signatures {
             draft.check_signature(&keyid, &signature)?;
@@ -301,7 +307,9 @@ impl Draft {
     /// # Errors
     /// [`CeremonyError::Stale`], [`CeremonyError::Malformed`] for a file that is no metadata.
     pub fn stands_on(&self, root: &[u8]) -> Result<(), CeremonyError> {
-        let Some(version) = other(&self.root, root)? else { return Ok(()) };
+        let Some(version) = other(&self.root, root)? else {
+            return Ok(());
+        };
         let ours = self.trusted.version;
         Err(CeremonyError::Stale(match version == ours.get() {
             true => format!("it stands on another root of version {ours} than the one that is trusted"),
@@ -317,7 +325,9 @@ impl Draft {
         self.stands_on(root)?;
         if let Some(version) = other(&self.current, current)? {
             let (role, ours) = (self.kind.role(), rules::version(&self.current["signed"]));
-            return Err(CeremonyError::Stale(format!("it follows another {role} {ours} than version {version} that is there")));
+            return Err(CeremonyError::Stale(format!(
+                "it follows another {role} {ours} than version {version} that is there"
+            )));
         }
         Ok(())
     }
@@ -391,7 +401,9 @@ impl Draft {
         let (signed, signatures) = opened(&envelope(file)?)?;
         if canonical_digest(&signed) != self.fingerprint {
             let changed = diff::lines(self.kind, &self.signed, &signed).join("; ");
-            return Err(CeremonyError::Altered(format!("what was signed is something else: {changed}")));
+            return Err(CeremonyError::Altered(format!(
+                "what was signed is something else: {changed}"
+            )));
         }
         Ok(signatures)
     }
@@ -438,7 +450,11 @@ impl Draft {
     /// # Errors
     /// [`CeremonyError::Missing`].
     pub fn complete(&self) -> Result<(), CeremonyError> {
-        let short: Vec<_> = self.authorities().into_iter().filter(|authority| !authority.met()).collect();
+        let short: Vec<_> = self
+            .authorities()
+            .into_iter()
+            .filter(|authority| !authority.met())
+            .collect();
         if !short.is_empty() {
             let lines: Vec<_> = short
                 .iter()
@@ -463,7 +479,10 @@ impl Draft {
         }
         // One file for one set of signatures, in whatever order they came.
         signatures.sort();
-        let by_id: Vec<_> = signatures.iter().map(|(id, signature)| (id, signature.clone())).collect();
+        let by_id: Vec<_> = signatures
+            .iter()
+            .map(|(id, signature)| (id, signature.clone()))
+            .collect();
         let bytes = build::envelope(&self.message()?, &by_id);
         self.check_file(&bytes)?;
         Ok((layout::file(self.kind.role(), self.version()), bytes))
@@ -572,10 +591,16 @@ fn unaltered(told: &[String], changes: &[String], fingerprint: Digest, signed: &
     let (hidden, gone) = (only(changes, told), only(told, changes));
     let mut what = Vec::new();
     if !hidden.is_empty() {
-        what.push(format!("it proposes what its changes do not tell: {}", hidden.join("; ")));
+        what.push(format!(
+            "it proposes what its changes do not tell: {}",
+            hidden.join("; ")
+        ));
     }
     if !gone.is_empty() {
-        what.push(format!("it does not propose what its changes tell: {}", gone.join("; ")));
+        what.push(format!(
+            "it does not propose what its changes tell: {}",
+            gone.join("; ")
+        ));
     }
     if what.is_empty() && told != changes {
         what.push("its changes stand in another order".to_owned());
@@ -612,7 +637,9 @@ fn opened(file: &Value) -> Result<(Value, Vec<(String, Vec<u8>)>), CeremonyError
         let keyid = text("keyid").unwrap_or_default();
         match hex::decode(text("sig").unwrap_or_default()) {
             Ok(signature) => Ok((keyid.to_owned(), signature)),
-            Err(_) => Err(CeremonyError::Malformed(format!("the signature of key {keyid} is no hex"))),
+            Err(_) => Err(CeremonyError::Malformed(format!(
+                "the signature of key {keyid} is no hex"
+            ))),
         }
     };
     let signatures = lines.into_iter().flatten().map(signature).collect::<Result<_, _>>()?;

@@ -58,7 +58,12 @@ impl Proposal {
         if roles.find(name).iter().any(|other| **other != *id) {
             return Err(rule(format!("another key is called `{name}` already")));
         }
-        if let Some(known) = roles.keys.get(&*id).and_then(|_| roles.name(&id)).filter(|known| *known != name) {
+        if let Some(known) = roles
+            .keys
+            .get(&*id)
+            .and_then(|_| roles.name(&id))
+            .filter(|known| *known != name)
+        {
             return Err(rule(format!("the key {id} is there already, and called `{known}`")));
         }
         let listed = serde_json::to_value(key).map_err(|error| rule(error.to_string()))?;
@@ -201,7 +206,13 @@ impl Proposal {
     }
 
     fn role(&mut self, name: &str) -> Result<&mut Map<String, Value>, CeremonyError> {
-        let known = self.roles().roles.keys().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(", ");
+        let known = self
+            .roles()
+            .roles
+            .keys()
+            .map(|role| format!("`{role}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let role = match self.top().and_then(|top| top.get_mut("roles")) {
             Some(Value::Object(roles)) => roles.get_mut(name),
             Some(Value::Array(roles)) => roles.iter_mut().find(|role| role["name"] == name),

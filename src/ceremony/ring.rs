@@ -39,12 +39,25 @@ impl<'a> Roles<'a> {
             Kind::Targets => signed.get("delegations"),
         };
         let object = |field: &str| top.and_then(|top| top.get(field)).and_then(Value::as_object);
-        let named = object("roles").into_iter().flatten().map(|(name, role)| (name.as_str(), role));
+        let named = object("roles")
+            .into_iter()
+            .flatten()
+            .map(|(name, role)| (name.as_str(), role));
         let list = top.and_then(|top| top.get("roles")).and_then(Value::as_array);
-        let listed = list.into_iter().flatten().filter_map(|role| Some((role.get("name")?.as_str()?, role)));
+        let listed = list
+            .into_iter()
+            .flatten()
+            .filter_map(|role| Some((role.get("name")?.as_str()?, role)));
         Self {
-            keys: object("keys").into_iter().flatten().map(|(id, key)| (id.as_str(), key)).collect(),
-            roles: named.chain(listed).map(|(name, role)| (name, Listed::of(role))).collect(),
+            keys: object("keys")
+                .into_iter()
+                .flatten()
+                .map(|(id, key)| (id.as_str(), key))
+                .collect(),
+            roles: named
+                .chain(listed)
+                .map(|(name, role)| (name, Listed::of(role)))
+                .collect(),
             names: signed.get(KEY_NAMES).and_then(Value::as_object),
         }
     }

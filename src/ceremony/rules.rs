@@ -31,10 +31,15 @@ pub fn check(kind: Kind, current: &Value, signed: &Value) -> Result<(), Ceremony
             true => "a version that was there before is never trusted again",
             false => "clients stop at the first version that is missing",
         };
-        return Err(rule(format!("it has version {is}, and after {was} comes {}: {why}", was.saturating_add(1))));
+        return Err(rule(format!(
+            "it has version {is}, and after {was} comes {}: {why}",
+            was.saturating_add(1)
+        )));
     }
     if kind == Kind::Root && signed.get("consistent_snapshot") != Some(&Value::Bool(true)) {
-        return Err(rule("it does not ask for consistent snapshots, which the gate always writes"));
+        return Err(rule(
+            "it does not ask for consistent snapshots, which the gate always writes",
+        ));
     }
     let roles = Roles::of(kind, signed);
     keys(&roles)?;
@@ -42,7 +47,9 @@ pub fn check(kind: Kind, current: &Value, signed: &Value) -> Result<(), Ceremony
         let count = role.keyids.len() as u64;
         if role.threshold > count {
             let threshold = role.threshold;
-            return Err(rule(format!("a threshold of {threshold} for `{name}` cannot be met with {count} keys")));
+            return Err(rule(format!(
+                "a threshold of {threshold} for `{name}` cannot be met with {count} keys"
+            )));
         }
         if role.threshold == 0 {
             return Err(rule(format!("a threshold of 0 for `{name}` would let anybody sign")));
@@ -87,7 +94,9 @@ fn keys(roles: &Roles<'_>) -> Result<(), CeremonyError> {
         let form = canonical::to_vec(listed).map_err(|error| rule(error.to_string()))?;
         let right = Digest::of(form).to_string();
         if right != **id {
-            return Err(rule(format!("the {label} has another id, {right}: clients recompute it")));
+            return Err(rule(format!(
+                "the {label} has another id, {right}: clients recompute it"
+            )));
         }
         let name = roles.name(id).ok_or_else(|| rule(format!("the {label} has no name")))?;
         check_name(name)?;
@@ -99,7 +108,9 @@ fn keys(roles: &Roles<'_>) -> Result<(), CeremonyError> {
     let mut seen = BTreeMap::new();
     for (id, key) in &keys {
         if let Some(other) = seen.insert(key.identity(), *id) {
-            return Err(rule(format!("the keys {other} and {id} are one key: it would count twice")));
+            return Err(rule(format!(
+                "the keys {other} and {id} are one key: it would count twice"
+            )));
         }
     }
     Ok(())

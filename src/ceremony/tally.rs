@@ -70,7 +70,10 @@ impl Authority {
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (root, threshold, all, valid) = (self.root, self.threshold, self.signers.len(), self.valid());
-        write!(f, "root {root} asks for {threshold} of {all} signatures, {valid} are there")?;
+        write!(
+            f,
+            "root {root} asks for {threshold} of {all} signatures, {valid} are there"
+        )?;
         for signer in &self.signers {
             let state = if signer.signed { "signed " } else { "missing" };
             write!(f, "\n  {state} {}", signer.key)?;
@@ -92,7 +95,11 @@ pub fn check_signature(
 ) -> Result<(), CeremonyError> {
     let listed = |(root, role): &(&Root, RoleType)| {
         let of_role = root.roles.get(&role.to_string())?;
-        of_role.keyids.iter().any(|id| id == keyid).then(|| root.keys.get(keyid).cloned())?
+        of_role
+            .keyids
+            .iter()
+            .any(|id| id == keyid)
+            .then(|| root.keys.get(keyid).cloned())?
     };
     let Some(key) = roots.iter().find_map(listed) else {
         return Err(CeremonyError::NotASigner {

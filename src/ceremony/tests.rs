@@ -56,12 +56,17 @@ fn first() -> Vec<u8> {
 
 fn file(signed: &[u8], seeds: &[u8]) -> Vec<u8> {
     let signatures: Vec<_> = seeds.iter().map(|seed| (key(*seed), sign(*seed, signed))).collect();
-    let lines: Vec<_> = signatures.iter().map(|(key, signature)| (key.key_id(), signature.clone())).collect();
+    let lines: Vec<_> = signatures
+        .iter()
+        .map(|(key, signature)| (key.key_id(), signature.clone()))
+        .collect();
     build::envelope(signed, &lines).to_vec()
 }
 
 fn sign(seed: u8, message: &[u8]) -> Vec<u8> {
-    futures_util::FutureExt::now_or_never(key(seed).sign(message)).unwrap().unwrap()
+    futures_util::FutureExt::now_or_never(key(seed).sign(message))
+        .unwrap()
+        .unwrap()
 }
 
 fn proposal() -> Proposal {
@@ -109,7 +114,11 @@ fn a_draft_tells_every_change_and_is_read_back() {
     let read = Draft::parse(&draft.to_bytes()).unwrap();
     assert_eq!(read.to_bytes(), draft.to_bytes());
     assert_eq!((read.version(), read.fingerprint()), (2, draft.fingerprint()));
-    assert_eq!(read.trusts().1, crate::digest::Digest::of(first()), "as `init` tells it");
+    assert_eq!(
+        read.trusts().1,
+        crate::digest::Digest::of(first()),
+        "as `init` tells it"
+    );
 }
 
 #[test]
@@ -120,7 +129,11 @@ fn both_thresholds_must_be_met_and_any_tool_reads_the_result() {
     let mut apart = draft.clone();
     assert!(add(&mut draft, 1).unwrap());
     let error = draft.finished(at(0)).unwrap_err();
-    let text = format!("1 more of root 1's signers must sign: bob (key {}), carol (key {})", id(2), id(3));
+    let text = format!(
+        "1 more of root 1's signers must sign: bob (key {}), carol (key {})",
+        id(2),
+        id(3)
+    );
     assert_eq!(error, CeremonyError::Missing(text));
     assert!(draft.authorities()[1].met() && !draft.authorities()[0].met());
 
@@ -137,7 +150,10 @@ fn both_thresholds_must_be_met_and_any_tool_reads_the_result() {
     draft.publish(by("ann")).unwrap();
     let record = Draft::parse(&draft.to_bytes()).unwrap();
     assert_eq!(record.published().unwrap().sha256, crate::digest::Digest::of(&bytes));
-    assert_eq!(record.entries().iter().map(|entry| &*entry.name).collect::<Vec<_>>(), ["dora", "alice", "bob", "carol"]);
+    assert_eq!(
+        record.entries().iter().map(|entry| &*entry.name).collect::<Vec<_>>(),
+        ["dora", "alice", "bob", "carol"]
+    );
     let mut record = value(&record);
     record["published"]["sha256"] = "00".repeat(32).into();
     refused(&record, "was published");
@@ -153,17 +169,39 @@ fn an_altered_draft_says_what_was_altered() {
         change(&mut file);
         assert!(matches!(refused(&file, why), CeremonyError::Altered(_)), "{why}");
     };
-    let set = |pointer: &'static str, new: Value| move |file: &mut Value| *file.pointer_mut(pointer).unwrap() = new.clone();
-    altered(&set("/proposed/signed/roles/root/threshold", json!(1)), "root: threshold 2 of 3 → 1 of 3");
-    altered(&set("/proposed/signed/expires", json!("2040-01-01T00:00:00Z")), "→ 2040-01-01T00:00:00Z");
+    let set =
+        |pointer: &'static str, new: Value| move |file: &mut Value| *file.pointer_mut(pointer).unwrap() = new.clone();
+    altered(
+        &set("/proposed/signed/roles/root/threshold", json!(1)),
+        "root: threshold 2 of 3 → 1 of 3",
+    );
+    altered(
+        &set("/proposed/signed/expires", json!("2040-01-01T00:00:00Z")),
+        "→ 2040-01-01T00:00:00Z",
+    );
     altered(&set("/proposed/signed/version", json!(3)), "version: 1 → 3");
-    altered(&set("/changes/0", json!("version: 1 → 9")), "does not propose what its changes tell: version: 1 → 9");
+    altered(
+        &set("/changes/0", json!("version: 1 → 9")),
+        "does not propose what its changes tell: version: 1 → 9",
+    );
     altered(&set("/fingerprint", json!("00".repeat(32))), "its fingerprint is");
     altered(&set("/signed_by/0/name", json!("mallory")), "another name, `mallory`");
-    altered(&set("/signed_by/0/fingerprint", json!("00".repeat(32))), "fingerprint 0000");
-    altered(&set("/proposed/signatures/0/sig", json!("00".repeat(64))), "the signature of alice");
-    altered(&|file| file["changes"].as_array_mut().unwrap().swap(0, 1), "another order");
-    altered(&|file| drop(file["proposed"]["signatures"].as_array_mut().unwrap().pop()), "no signature beside it");
+    altered(
+        &set("/signed_by/0/fingerprint", json!("00".repeat(32))),
+        "fingerprint 0000",
+    );
+    altered(
+        &set("/proposed/signatures/0/sig", json!("00".repeat(64))),
+        "the signature of alice",
+    );
+    altered(
+        &|file| file["changes"].as_array_mut().unwrap().swap(0, 1),
+        "another order",
+    );
+    altered(
+        &|file| drop(file["proposed"]["signatures"].as_array_mut().unwrap().pop()),
+        "no signature beside it",
+    );
     altered(
         &|file| {
             let again = file["signed_by"][0].clone();
@@ -202,23 +240,50 @@ fn proposals_that_clients_would_refuse_are_no_drafts() {
         let error = Draft::new(Kind::Root, &first(), &first(), signed, by("ann")).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     };
-    wrong(&|root| root["version"] = json!(3), "clients stop at the first version that is missing");
+    wrong(
+        &|root| root["version"] = json!(3),
+        "clients stop at the first version that is missing",
+    );
     wrong(&|root| root["version"] = json!(1), "never trusted again");
-    wrong(&|root| root["roles"]["root"]["threshold"] = json!(4), "a threshold of 4 for `root` cannot be met with 3 keys");
-    wrong(&|root| root["roles"]["timestamp"]["threshold"] = json!(0), "a threshold of 0");
-    wrong(&|root| root["roles"]["root"]["keyids"][1] = json!(id(1)), "stands twice");
+    wrong(
+        &|root| root["roles"]["root"]["threshold"] = json!(4),
+        "a threshold of 4 for `root` cannot be met with 3 keys",
+    );
+    wrong(
+        &|root| root["roles"]["timestamp"]["threshold"] = json!(0),
+        "a threshold of 0",
+    );
+    wrong(
+        &|root| root["roles"]["root"]["keyids"][1] = json!(id(1)),
+        "stands twice",
+    );
     wrong(&|root| root["roles"]["root"]["keyids"][1] = json!(id(8)), "not there");
-    wrong(&|root| drop(root["roles"]["root"]["keyids"].as_array_mut().unwrap().pop()), "no role has it");
-    wrong(&|root| root["consistent_snapshot"] = json!(false), "consistent snapshots");
+    wrong(
+        &|root| drop(root["roles"]["root"]["keyids"].as_array_mut().unwrap().pop()),
+        "no role has it",
+    );
+    wrong(
+        &|root| root["consistent_snapshot"] = json!(false),
+        "consistent snapshots",
+    );
     wrong(&|root| root["keys"][id(4)]["x-owner"] = json!("me"), "another id");
-    wrong(&|root| root["keys"][id(4)]["keytype"] = json!("ml-dsa"), "clients cannot use");
+    wrong(
+        &|root| root["keys"][id(4)]["keytype"] = json!("ml-dsa"),
+        "clients cannot use",
+    );
     wrong(&|root| root[KEY_NAMES][id(1)] = json!("bob"), "both called `bob`");
     wrong(&|root| root[KEY_NAMES][id(1)] = json!("\u{1b}[2J"), "no name for a key");
     wrong(&|root| root[KEY_NAMES][id(1)] = json!(id(2)), "look like a key id");
-    wrong(&|root| drop(root[KEY_NAMES].as_object_mut().unwrap().remove(&id(1))), "has no name");
+    wrong(
+        &|root| drop(root[KEY_NAMES].as_object_mut().unwrap().remove(&id(1))),
+        "has no name",
+    );
     wrong(&|root| root[KEY_NAMES][id(8)] = json!("ghost"), "does not list");
     wrong(&|root| root["expires"] = json!("soon"), "date");
-    wrong(&|root| drop(root["roles"].as_object_mut().unwrap().remove("snapshot")), "snapshot");
+    wrong(
+        &|root| drop(root["roles"].as_object_mut().unwrap().remove("snapshot")),
+        "snapshot",
+    );
     wrong(&|root| root["x-padding"] = json!("x".repeat(600_000)), "512000 bytes");
 }
 
@@ -228,22 +293,40 @@ fn edits_say_what_cannot_be_done() {
         let error = edit(&mut proposal()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     };
-    fails(&|p| p.add_key("root", "alice", key(5).public()), "called `alice` already");
-    fails(&|p| p.add_key("root", "eve", key(1).public()), "there already, and called `alice`");
-    fails(&|p| p.add_key("root", "alice", key(1).public()), "has the key `alice` already");
-    fails(&|p| p.add_key("bins", "dora", key(5).public()), "no role `bins`, but `root`");
+    fails(
+        &|p| p.add_key("root", "alice", key(5).public()),
+        "called `alice` already",
+    );
+    fails(
+        &|p| p.add_key("root", "eve", key(1).public()),
+        "there already, and called `alice`",
+    );
+    fails(
+        &|p| p.add_key("root", "alice", key(1).public()),
+        "has the key `alice` already",
+    );
+    fails(
+        &|p| p.add_key("bins", "dora", key(5).public()),
+        "no role `bins`, but `root`",
+    );
     fails(&|p| p.remove_key(None, "eve"), "no key `eve`, but online");
-    fails(&|p| p.remove_key(Some("timestamp"), "alice"), "`timestamp` has no key `alice`");
+    fails(
+        &|p| p.remove_key(Some("timestamp"), "alice"),
+        "`timestamp` has no key `alice`",
+    );
     fails(&|p| p.rename("alice", "a\nb"), "no name");
     let mut replaced = proposal();
     replaced.replace_keys("timestamp", "online-2", key(6).public()).unwrap();
     replaced.rename(&id(1), "alice@work").unwrap();
     let changes = draft_of(replaced).unwrap().changes();
-    assert_eq!(changes[2..], [
-        format!("timestamp: - online (key {}), ed25519", id(4)),
-        format!("timestamp: + online-2 (key {}), ed25519", id(6)),
-        format!("alice (key {}) is called alice@work now", id(1)),
-    ]);
+    assert_eq!(
+        changes[2..],
+        [
+            format!("timestamp: - online (key {}), ed25519", id(4)),
+            format!("timestamp: + online-2 (key {}), ed25519", id(6)),
+            format!("alice (key {}) is called alice@work now", id(1)),
+        ]
+    );
 }
 
 #[test]
@@ -254,9 +337,16 @@ fn keys_of_older_roots_get_names() {
     assert_eq!(proposal.roles().name(&id(1)), Some("alice"), "as the other root says");
     let bare = root.to_string();
     let proposal = Proposal::after(Kind::Root, bare.as_bytes(), bare.as_bytes(), at(1_950_000_000)).unwrap();
-    let names: BTreeMap<_, _> = (1..=4).map(|seed| (seed, proposal.roles().name(&id(seed)).unwrap().to_owned())).collect();
+    let names: BTreeMap<_, _> = (1..=4)
+        .map(|seed| (seed, proposal.roles().name(&id(seed)).unwrap().to_owned()))
+        .collect();
     assert_eq!(names[&4], "snapshot");
-    assert!(["root", "root-2", "root-3"].iter().all(|name| names.values().any(|known| known == name)), "{names:?}");
+    assert!(
+        ["root", "root-2", "root-3"]
+            .iter()
+            .all(|name| names.values().any(|known| known == name)),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -269,8 +359,15 @@ fn offline_targets_are_signed_by_the_keys_that_root_lists_for_them() {
     assert_eq!(proposal.roles().name(&id(7)), Some("bins"));
     proposal.add_key("bins", "bins-2", key(8).public()).unwrap();
     let mut draft = Draft::new(Kind::Targets, &first(), &current, proposal.into_signed(), by("ann")).unwrap();
-    assert!(draft.changes().contains(&format!("bins: + bins-2 (key {}), ed25519", id(8))));
-    assert!(matches!(add(&mut draft, 2), Err(CeremonyError::NotASigner { .. })), "bob signs root only");
+    assert!(
+        draft
+            .changes()
+            .contains(&format!("bins: + bins-2 (key {}), ed25519", id(8)))
+    );
+    assert!(
+        matches!(add(&mut draft, 2), Err(CeremonyError::NotASigner { .. })),
+        "bob signs root only"
+    );
     add(&mut draft, 1).unwrap();
     let draft = Draft::parse(&draft.to_bytes()).unwrap();
     let (name, bytes) = draft.finished(at(0)).unwrap();
@@ -298,7 +395,10 @@ fn a_draft_is_of_one_place_in_one_chain() {
     moved["version"] = json!(2);
     let moved = json!({"signatures": [], "signed": moved}).to_string();
     let error = draft.stands_on(moved.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("stands on root 1, and the one that is trusted is version 2"), "{error}");
+    assert!(
+        error.contains("stands on root 1, and the one that is trusted is version 2"),
+        "{error}"
+    );
     let mut file = value(&draft);
     file["current"]["signatures"] = json!([]);
     refused(&file, "the root it carries");
@@ -325,13 +425,25 @@ fn what_is_no_draft_is_refused() {
         ("[]", "format"),
         ("{}", "format"),
         (r#"{"format": "tufgate draft 2"}"#, "format"),
-        (&*text.replacen("\"role\"", "\"role\": \"root\", \"role\"", 1), "stands twice"),
-        (&*text.replacen("\"role\"", "\"more\": 1, \"role\"", 1), "unknown field `more`"),
-        (&*text.replacen("\"role\": \"root\"", "\"role\": \"targets\"", 1), "carries a `root`"),
+        (
+            &*text.replacen("\"role\"", "\"role\": \"root\", \"role\"", 1),
+            "stands twice",
+        ),
+        (
+            &*text.replacen("\"role\"", "\"more\": 1, \"role\"", 1),
+            "unknown field `more`",
+        ),
+        (
+            &*text.replacen("\"role\": \"root\"", "\"role\": \"targets\"", 1),
+            "carries a `root`",
+        ),
         (&*text.replacen("\"role\": \"root\"", "\"role\": \"bins\"", 1), "bins"),
     ] {
         let error = Draft::parse(bad.as_bytes()).unwrap_err();
-        assert!(matches!(error, CeremonyError::Malformed(_)) && error.to_string().contains(why), "{error}");
+        assert!(
+            matches!(error, CeremonyError::Malformed(_)) && error.to_string().contains(why),
+            "{error}"
+        );
     }
     let huge = text.replacen('{', &format!("{{{}", " ".repeat(MAX_DRAFT as usize)), 1);
     assert!(Draft::parse(huge.as_bytes()).unwrap_err().to_string().contains("bytes"));
@@ -340,8 +452,12 @@ fn what_is_no_draft_is_refused() {
 /// Every place in a value, as a JSON pointer.
 fn places(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| places(value, format!("{at}/{key}"), found)),
-        Value::Array(items) => (0..).zip(items).for_each(|(n, value)| places(value, format!("{at}/{n}"), found)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(key, value)| places(value, format!("{at}/{key}"), found)),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .for_each(|(n, value)| places(value, format!("{at}/{n}"), found)),
         _ => {}
     }
     found.push(at);

@@ -13,7 +13,9 @@ pub fn possible() -> bool {
 pub fn line(prompt: &str) -> Result<String, CliError> {
     let failed = |error: io::Error| CliError::failed(format_args!("the terminal: {error}"));
     let mut stderr = io::stderr();
-    write!(stderr, "{prompt} ").and_then(|()| stderr.flush()).map_err(failed)?;
+    write!(stderr, "{prompt} ")
+        .and_then(|()| stderr.flush())
+        .map_err(failed)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(failed)?;
     Ok(answer.trim().to_owned())

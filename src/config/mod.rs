@@ -271,6 +271,19 @@ pub struct Keys {
     pub snapshot: KeyFile,
     /// Signs targets.json.
     pub targets: Option<KeyFile>,
+    /// Keys on their way out.
+    pub old: OldKeys,
+}
+
+/// `[keys.old]`: keys that sign beside the new ones while a rotation lasts.
+#[derive(Clone, Debug, Default)]
+pub struct OldKeys {
+    /// The last key of timestamp.json.
+    pub timestamp: Option<KeyFile>,
+    /// The last key of snapshot.
+    pub snapshot: Option<KeyFile>,
+    /// The last key of targets.json.
+    pub targets: Option<KeyFile>,
 }
 
 /// `[admin]`

@@ -4,7 +4,10 @@
 //! commit after it was lost), its counters are raised; the observations are still pending, and to publish them again
 //! changes nothing but versions. Where they cannot both be right, one of them is an older copy: nothing is signed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,7 +20,7 @@ use crate::{
     digest::Digest,
     keys::SigningKey,
     ledger::{Fence, RoleRow, Target},
-    tuf::{build::Meta, layout},
+    tuf::{build::Meta, layout, schema::Targets},
 };
 
 use super::{
@@ -36,9 +39,25 @@ struct Seen {
     timestamp: u64,
     snapshot: Meta,
     roles: BTreeMap<String, Meta>,
+    /// Which of the two the newest root does not accept.
+    refused: Vec<&'static str>,
 }
 
 impl Signer {
+    /// Whether somebody put a newer root, or a newer targets.json signed offline, into the depot.
+    pub(super) async fn superseded(&self, state: &State) -> Result<bool, SignerError> {
+        let stands = async |role: &str, version: u64| -> Result<bool, SignerError> {
+            Ok(self.parts.depot.read(&layout::file(role, version)).await?.is_some())
+        };
+        if stands("root", state.root + 1).await? {
+            return Ok(true);
+        }
+        match (&self.parts.keys.targets, state.listed(TARGETS)) {
+            (None, Some(listed)) => stands(TARGETS, listed + 1).await,
+            _ => Ok(false),
+        }
+    }
+
     /// Without a fence, nothing is written to the ledger.
     pub(super) async fn read_state(&self, fence: Option<Fence>, now: Timestamp) -> Result<State, SignerError> {
         let (ledger, config) = (&self.parts.ledger, &self.parts.config);
@@ -81,6 +100,7 @@ impl Signer {
         let mut state = State {
             fence: fence.unwrap_or(Fence(0)),
             shape,
+            root: roots.first().map_or(0, |root| root.version.get()),
             timestamp: None,
             stamp: 0,
             snapshot: None,
@@ -113,6 +133,9 @@ impl Signer {
                     state.expires.insert(role.to_owned(), expires);
                 }
             }
+            for role in seen.refused {
+                state.expires.remove(role);
+            }
             state.timestamp = Some(seen.bytes);
             state.stamp = seen.timestamp;
             state.snapshot = Some(seen.snapshot);
@@ -121,6 +144,9 @@ impl Signer {
         }
         if !online {
             self.offline_targets(&mut state, &files, &roots).await?;
+        }
+        if let Some(root) = roots.first() {
+            self.check_delegations(&mut state, root).await?;
         }
         self.count(&mut state).await?;
         Ok(state)
@@ -143,18 +169,19 @@ impl Signer {
     /// A key the newest root does not list would sign what no client accepts.
     fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
-        let mut needed: Vec<(RoleType, &'static str, &dyn SigningKey)> = vec![
-            (RoleType::Timestamp, TIMESTAMP, &*keys.timestamp),
-            (RoleType::Snapshot, SNAPSHOT, &*keys.snapshot),
-        ];
-        match &keys.targets {
-            Some(key) => needed.push((RoleType::Targets, TARGETS, &**key)),
-            None if shape == Shape::Flat => return Err(SignerError::NoTargets),
-            None => {}
+        if shape == Shape::Flat && keys.targets.is_none() {
+            return Err(SignerError::NoTargets);
         }
-        for (kind, role, key) in needed {
+        for (kind, role, keys) in [
+            (RoleType::Timestamp, TIMESTAMP, keys.of_timestamp()),
+            (RoleType::Snapshot, SNAPSHOT, keys.of_snapshot()),
+            (RoleType::Targets, TARGETS, keys.of_targets()),
+        ] {
+            let Some(key) = keys.first() else { continue };
             let listed = roots.first().and_then(|root| root.roles.get(&kind));
-            if !listed.is_some_and(|listed| listed.keyids.contains(key.key_id())) {
+            let listed = |key: &Arc<dyn SigningKey>| listed.is_some_and(|listed| listed.keyids.contains(key.key_id()));
+            // While a rotation lasts, the root lists the new key, or the old one, or both.
+            if !keys.iter().any(listed) {
                 return Err(SignerError::KeyNotInRoot {
                     role,
                     key: hex::encode(key.key_id()),
@@ -185,6 +212,11 @@ impl Signer {
             return Err(damaged(&name, "its digest is not the one timestamp.json names"));
         }
         let snapshot: Signed<schema::Snapshot> = parse(&name, &file)?;
+        let mut refused = Vec::new();
+        if let Some(root) = roots.first() {
+            refused.extend(root.verify_role(&stamp).is_err().then_some(TIMESTAMP));
+            refused.extend(root.verify_role(&snapshot).is_err().then_some(SNAPSHOT));
+        }
         let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.signed.meta {
             let role = file
@@ -197,6 +229,7 @@ impl Signer {
             timestamp: stamp.signed.version.get(),
             snapshot: Meta::pinned(version, &file),
             roles,
+            refused,
         }))
     }
 
@@ -219,6 +252,55 @@ impl Signer {
         }
         state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
         state.expires.remove(SNAPSHOT);
+        Ok(())
+    }
+
+    /// After a rotation, what lists or bears another key than ours is due: targets.json, the delegator, and with it all bins,
+    /// since one publication must switch from the old key to the new.
+    async fn check_delegations(&self, state: &mut State, root: &Root) -> Result<(), SignerError> {
+        let keys = &self.parts.keys;
+        let (id, online) = (hex::encode(keys.snapshot.key_id()), keys.targets.is_some());
+        if let Some(version) = state.listed(TARGETS)
+            && let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await?
+        {
+            let targets: Signed<schema::Targets> = parse(&layout::file(TARGETS, version), &file)?;
+            let accepted = root.verify_role(&targets).is_ok();
+            let below = targets.signed.delegations.iter().flat_map(|below| &below.roles);
+            let listed: Option<Vec<_>> = below
+                .filter(|role| role.name == BINS)
+                .map(|role| role.keyids.iter().map(hex::encode).collect())
+                .next();
+            match (online, state.shape) {
+                (true, Shape::Flat) if !accepted => drop(state.expires.remove(TARGETS)),
+                (true, Shape::Bins(_)) if !accepted || listed.as_deref() != Some(std::slice::from_ref(&id)) => {
+                    state.expires.remove(TARGETS);
+                }
+                (false, _) if !listed.is_some_and(|listed| listed.contains(&id)) => {
+                    return Err(SignerError::KeyNotInTargets(id));
+                }
+                (false, _) if !accepted => {
+                    tracing::error!(
+                        "the newest root's keys did not sign targets.json: clients fail until `tufgate targets publish`"
+                    );
+                }
+                _ => {}
+            }
+        }
+        if let (Shape::Bins(_), Some(version)) = (state.shape, state.listed(BINS))
+            && let Some(file) = self.parts.depot.read(&layout::succinct_bins(version)).await?
+        {
+            let bins: Signed<Targets> = parse(&layout::succinct_bins(version), &file)?;
+            let listed = bins.signed.delegations.and_then(|below| below.succinct_roles);
+            let ours = listed.is_some_and(|listed| listed.keyids == [id.as_str()]);
+            if !ours || bins.signatures.iter().all(|line| line.keyid != *keys.snapshot.key_id()) {
+                state.expires.remove(BINS);
+                for bin in 0..state.shape.count() {
+                    // As if they had never been written: all in one publication, not a few a turn.
+                    state.expires.remove(&state.shape.role(bin));
+                    state.roles.remove(&state.shape.role(bin));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -19,6 +19,8 @@ use super::shape::{SNAPSHOT, Shape};
 pub(super) struct State {
     pub(super) fence: Fence,
     pub(super) shape: Shape,
+    /// Version of the newest root.
+    pub(super) root: u64,
     /// The depot's timestamp as last seen: what the next one takes the place of.
     pub(super) timestamp: Option<Bytes>,
     /// Its version.

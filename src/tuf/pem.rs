@@ -43,7 +43,10 @@ pub fn public_key(text: &str) -> Result<Key, String> {
     if label != SubjectPublicKeyInfoRef::PEM_LABEL {
         return Err(match label.contains("PRIVATE") {
             true => "it is a private key, whose public half is asked for".to_owned(),
-            false => format!("the PEM holds a `{label}`, not a `{}`", SubjectPublicKeyInfoRef::PEM_LABEL),
+            false => format!(
+                "the PEM holds a `{label}`, not a `{}`",
+                SubjectPublicKeyInfoRef::PEM_LABEL
+            ),
         });
     }
     let info = SubjectPublicKeyInfoRef::from_der(document.as_bytes()).map_err(|error| error.to_string())?;
@@ -123,7 +126,9 @@ mod tests {
         let public = openssl(&["pkey", "-in", file, "-pubout"]);
         let read = public_key(&public).unwrap();
         assert_eq!(read.key_id().unwrap(), *key.key_id());
-        let Key::Ed25519 { keyval, .. } = key.public() else { panic!() };
+        let Key::Ed25519 { keyval, .. } = key.public() else {
+            panic!()
+        };
         assert_eq!(public_key(&hex::encode(&keyval.public)).unwrap(), read);
         let listed = serde_json::json!({"keytype": "ed25519", "scheme": "ed25519", "x-note": 1,
             "keyval": {"public": hex::encode(&keyval.public)}});
@@ -152,7 +157,13 @@ mod tests {
             let refused = public_key(&openssl(&["pkey", "-in", file, "-pubout"])).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
-        for bad in ["", "x", "{}", "{\"keytype\":1}", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        for bad in [
+            "",
+            "x",
+            "{}",
+            "{\"keytype\":1}",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
             assert!(public_key(bad).is_err(), "{bad}");
         }
     }

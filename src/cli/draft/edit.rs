@@ -111,7 +111,9 @@ pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
             "" => return Ok(()),
             "add" => asked(&["role", "name of the key", "file with the public key"]).and_then(|answers| {
                 let key = public_key(answers[2].as_ref())?;
-                proposal.add_key(or_default(kind, &answers[0]), &answers[1], &key).map_err(failed)
+                proposal
+                    .add_key(or_default(kind, &answers[0]), &answers[1], &key)
+                    .map_err(failed)
             }),
             "remove" => asked(&["role, or an empty line for every role", "key"]).and_then(|answers| {
                 let role = Some(&*answers[0]).filter(|role| !role.is_empty());
@@ -119,7 +121,9 @@ pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
             }),
             "replace" => asked(&["role", "name of the key", "file with the public key"]).and_then(|answers| {
                 let key = public_key(answers[2].as_ref())?;
-                proposal.replace_keys(or_default(kind, &answers[0]), &answers[1], &key).map_err(failed)
+                proposal
+                    .replace_keys(or_default(kind, &answers[0]), &answers[1], &key)
+                    .map_err(failed)
             }),
             "threshold" => asked(&["role", "signatures needed"]).and_then(|answers| {
                 let count = answers[1].parse().map_err(|_| CliError::usage("it is no number"))?;
@@ -136,7 +140,10 @@ pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
 }
 
 fn asked(questions: &[&str]) -> Result<Vec<String>, CliError> {
-    questions.iter().map(|question| ask::line(&format!("  {question}:"))).collect()
+    questions
+        .iter()
+        .map(|question| ask::line(&format!("  {question}:")))
+        .collect()
 }
 
 fn or_default(kind: Kind, role: &str) -> &str {

@@ -4,9 +4,9 @@ mod edit;
 mod file;
 mod make;
 mod publish;
+mod show;
 mod sign;
 mod status;
-mod show;
 
 use clap::{Args, Subcommand};
 

@@ -109,7 +109,10 @@ pub async fn newest(depot: &dyn Depot, kind: Kind) -> Result<(Bytes, Bytes), Cli
     }
     let files = depot.list().await.map_err(stored)?;
     let versions = files.iter().filter_map(|file| layout::versioned(&file.name));
-    let newest = versions.filter(|(_, role)| *role == kind.role()).map(|(version, _)| version).max();
+    let newest = versions
+        .filter(|(_, role)| *role == kind.role())
+        .map(|(version, _)| version)
+        .max();
     let name = newest.map(|version| layout::file(kind.role(), version));
     let name = name.ok_or_else(|| CliError::config("the depot holds no targets.json"))?;
     match depot.read(&name).await.map_err(stored)? {
@@ -121,7 +124,9 @@ pub async fn newest(depot: &dyn Depot, kind: Kind) -> Result<(Bytes, Bytes), Cli
 /// Whether clients that take the new root up accept what is published now.
 async fn accepts(draft: &Draft, depot: &dyn Depot) -> Result<(), CliError> {
     let Some(root) = draft.next_root() else { return Ok(()) };
-    let Some(timestamp) = depot.read(TIMESTAMP).await.map_err(stored)? else { return Ok(()) };
+    let Some(timestamp) = depot.read(TIMESTAMP).await.map_err(stored)? else {
+        return Ok(());
+    };
     let version = |file: &Bytes, name: &str| -> Option<u64> {
         let file: serde_json::Value = serde_json::from_slice(file).ok()?;
         file["signed"]["meta"][name]["version"].as_u64()
@@ -165,9 +170,9 @@ pub fn base(
             Ok((bytes.clone(), bytes))
         }
         (Kind::Targets, Some(from), Some(root)) => Ok((file::read(root)?, file::read(from)?)),
-        (Kind::Targets, Some(_), None) => {
-            Err(CliError::usage("`--from` needs `--root`, the root whose keys sign targets"))
-        }
+        (Kind::Targets, Some(_), None) => Err(CliError::usage(
+            "`--from` needs `--root`, the root whose keys sign targets",
+        )),
         (_, None, _) => {
             let config = Config::load(config)?;
             let (root, current) = block_on(newest(&FsDepot::look(&config.depot), kind))??;

@@ -31,7 +31,10 @@ pub fn standing(draft: &Draft) -> String {
     }
     if let Some(published) = draft.published() {
         let (at, by, file) = (published.at, &published.by, &published.file);
-        lines.push(format!("{at} by {by}: published as {file}, sha256 {}", published.sha256));
+        lines.push(format!(
+            "{at} by {by}: published as {file}, sha256 {}",
+            published.sha256
+        ));
     }
     lines.iter().map(|line| format!("{}\n", printable(line))).collect()
 }
@@ -43,9 +46,10 @@ pub fn json(draft: &Draft) -> Value {
         .authorities()
         .iter()
         .map(|authority| {
-            let signers = authority.signers.iter().map(|signer| {
-                json!({"name": signer.key.name, "keyid": signer.key.keyid, "signed": signer.signed})
-            });
+            let signers = authority
+                .signers
+                .iter()
+                .map(|signer| json!({"name": signer.key.name, "keyid": signer.key.keyid, "signed": signer.signed}));
             json!({
                 "root": authority.root,
                 "threshold": authority.threshold,

@@ -54,8 +54,12 @@ impl Sign {
                         self.confirm(&question)?;
                         let message = draft.message().map_err(failed)?;
                         let signature = block_on(key.sign(&message))?;
-                        let signature = signature.map_err(|error| CliError::from(crate::server::StartError::from(error)))?;
-                        vec![(id.clone(), draft.add_signature(&id, signature, moment()).map_err(failed)?)]
+                        let signature =
+                            signature.map_err(|error| CliError::from(crate::server::StartError::from(error)))?;
+                        vec![(
+                            id.clone(),
+                            draft.add_signature(&id, signature, moment()).map_err(failed)?,
+                        )]
                     }
                 }
             }

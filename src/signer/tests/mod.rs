@@ -4,6 +4,7 @@ mod crash;
 mod faulty;
 mod fixtures;
 mod flow;
+mod rotation;
 mod world;
 
 pub(crate) use self::world::{config, tuf};

@@ -108,6 +108,7 @@ pub(crate) fn config() -> Config {
             timestamp: key(),
             snapshot: key(),
             targets: Some(key()),
+            old: crate::config::OldKeys::default(),
         },
         admin: Admin { listen: None },
         policy: Policy::new(vec![everything]),
@@ -147,6 +148,7 @@ impl World {
             timestamp: key(1),
             snapshot: key(2),
             targets: config.keys.targets.is_some().then(|| key(3)),
+            old: OldKeys::default(),
         };
         let depot = Arc::new(MemoryDepot::new());
         let role = |key: &dyn SigningKey| RoleKeys {
