@@ -3,8 +3,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use tufgate::Digest;
 use crate::support::{
     ceremony::{ceremony, done, new_key, refused, said},
     clients::{Client, Place, python},
-    gate::{Gate, Setup, tufgate, until},
+    gate::{Gate, Setup, binary, tufgate, until},
     nginx::Nginx,
     repository::Repository,
     site::Site,
@@ -387,7 +388,7 @@ fn stolen_online_keys_are_revoked_at_once_and_a_fast_forward_is_undone() {
     configure(&gate, "snapshot", "bob.pem", None);
     done(&gate, &["root", "publish", "2.json", "--revoke"]);
 
-    // The signer ends, since the new root does not list its keys, and starts again with the new ones.
+    // The signer takes the root up, and with it the keys that are configured now.
     until("metadata by the new keys", || {
         let root: Value = serde_json::from_slice(&newest_root(&gate).1).unwrap();
         let id = root["signed"]["roles"]["timestamp"]["keyids"][0].clone();
@@ -487,10 +488,9 @@ fn other_tools_sign_our_drafts_and_read_our_roots() {
         );
     }
     // What python-tuf signed must be what the draft proposes.
-    let other = fs::read_to_string(gate.dir.join("bob.json"))
-        .unwrap()
-        .replace("\"threshold\": 3", "\"threshold\": 1");
-    fs::write(gate.dir.join("other.json"), other).unwrap();
+    let mut other: Value = serde_json::from_slice(&fs::read(gate.dir.join("bob.json")).unwrap()).unwrap();
+    other["signed"]["roles"]["root"]["threshold"] = json!(1);
+    fs::write(gate.dir.join("other.json"), other.to_string()).unwrap();
     refused(
         &gate,
         &["root", "sign", "2.json", "--yes", "--import", "other.json"],
@@ -553,6 +553,59 @@ open('ed.pem', 'wb').write(ed._private_key.private_bytes(Encoding.PEM, PrivateFo
     );
 }
 
+/// Runs a command on a terminal of its own and types the answers.
+fn typed(gate: &Gate, command: &str, answers: &str) -> String {
+    let mut child = Command::new("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            &format!("{} {command}", binary().display()),
+            "/dev/null",
+        ])
+        .current_dir(&gate.dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    format!("{} {}", output.status.code().unwrap(), said(&output))
+}
+
+#[test]
+fn on_a_terminal_the_steps_ask() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    new_key(&gate.dir, "alice");
+    let draft = "root draft --out 2.json";
+    let told = typed(
+        &gate,
+        draft,
+        "frobnicate\nadd\nroot\nalice\nalice.pub\nthreshold\n\n2\n\nno\n",
+    );
+    assert!(
+        told.starts_with("1 ") && told.contains("is none of these") && told.contains("nothing is written"),
+        "{told}"
+    );
+    assert!(!gate.dir.join("2.json").exists());
+    let told = typed(&gate, draft, "add\n\nalice\nalice.pub\nremove\n\nroot-1\n\nyes\n");
+    assert!(
+        told.starts_with("0 ") && told.contains("root: - root-1") && told.contains("wrote `2.json`"),
+        "{told}"
+    );
+    let told = typed(&gate, "root sign 2.json --key root/root-1.pem", "maybe\nno\n");
+    assert!(
+        told.starts_with("1 ") && told.contains("sign it as root-1") && told.contains("not signed"),
+        "{told}"
+    );
+    for key in ["root/root-1.pem", "alice.pem"] {
+        let told = typed(&gate, &format!("root sign 2.json --key {key}"), "yes\n");
+        assert!(told.starts_with("0 ") && told.contains("signed as"), "{told}");
+    }
+    done(&gate, &["root", "publish", "2.json"]);
+}
+
 #[test]
 fn what_comes_by_mail_is_judged_before_it_is_shown() {
     let nginx = Nginx::start();
@@ -597,7 +650,7 @@ fn what_comes_by_mail_is_judged_before_it_is_shown() {
     };
     bad(
         &|file| file["proposed"]["signed"]["roles"]["root"]["threshold"] = json!(2),
-        "root: threshold 1 of 2 → 2 of 2",
+        "root: threshold 1 of 1 → 2 of 2",
     );
     bad(
         &|file| file["drafted"]["at"] = json!("\u{1b}]0;you are safe\u{7}"),

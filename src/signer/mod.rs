@@ -338,6 +338,7 @@ impl Signer {
         let mut state = match known {
             Some(state) if !self.superseded(&state).await? => state,
             known => {
+                self.renew_keys()?;
                 let mut state = self.read_state(Some(fence), now).await?;
                 if known.is_some_and(|known| known.root < state.root) {
                     tracing::info!(root.version = state.root, "a new root is taken up");
@@ -350,6 +351,20 @@ impl Signer {
         let turn = self.work(&mut state, now).await?;
         self.state = Some(state);
         Ok(turn)
+    }
+
+    /// Opens the keys that the configuration names now: a root that is new, or keys that fail, may be why it was changed.
+    fn renew_keys(&mut self) -> Result<(), SignerError> {
+        match self.parts.config.keys_now() {
+            Ok(None) => {}
+            Ok(Some(config)) => {
+                self.parts.keys = OnlineKeys::open(&config)?;
+                self.parts.config = Arc::new(config);
+                tracing::info!("the keys that the configuration names now are in use");
+            }
+            Err(error) => tracing::warn!(%error, "the configuration cannot be read again; the keys stay"),
+        }
+        Ok(())
     }
 
     async fn work(&mut self, state: &mut State, now: Timestamp) -> Result<Turn, SignerError> {
