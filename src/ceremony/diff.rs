@@ -24,7 +24,7 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
             (Some(old), Some(new)) if old != new => {
                 lines.push(format!("key {id}: {} → {}", shown(old), shown(new)));
             }
-            (Some(_), Some(_)) if before.name(id) != after.name(id) => {
+            (Some(_), Some(_)) if before.written_name(id) != after.written_name(id) => {
                 lines.push(format!("{} is called {} now", before.label(id), named(&after, id)));
             }
             // Comes or goes with no role: a fault, which the rules refuse.

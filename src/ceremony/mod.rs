@@ -6,16 +6,20 @@
 mod diff;
 mod draft;
 mod error;
+mod file;
+mod finish;
 mod proposal;
 mod ring;
 mod rules;
+mod signatures;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    draft::{Draft, Kind, MAX_DRAFT, Moment},
+    draft::{Draft, Entry, Kind, Moment, Published},
     error::CeremonyError,
+    file::MAX_DRAFT,
     proposal::Proposal,
 };

@@ -8,7 +8,7 @@ use tough::schema::key::Key;
 
 use super::{
     CeremonyError, Kind,
-    draft::envelope,
+    file::envelope,
     ring::Roles,
     rules::{self, rule},
 };
@@ -145,7 +145,7 @@ impl Proposal {
         let mut taken = BTreeSet::new();
         for id in roles.keys.keys() {
             let name = roles.name(id).or_else(|| known.name(id));
-            if let Some(name) = name.filter(|name| rules::check_name(name).is_ok()) {
+            if let Some(name) = name {
                 names.insert((*id).to_owned(), name.into());
                 taken.insert(name.to_owned());
             }

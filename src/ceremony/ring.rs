@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
 
-use super::Kind;
+use super::{Kind, rules};
 use crate::tuf::schema::KEY_NAMES;
 
 /// Fields in which other tools keep a key's name: tuf-on-ci, RSTUF.
@@ -62,8 +62,13 @@ impl<'a> Roles<'a> {
         }
     }
 
-    /// The name of a key, if it has one.
+    /// The name of a key, if it has one that people can tell it by.
     pub fn name(&self, id: &str) -> Option<&'a str> {
+        self.written_name(id).filter(|name| rules::check_name(name).is_ok())
+    }
+
+    /// The same, good or not.
+    pub fn written_name(&self, id: &str) -> Option<&'a str> {
         let key = self.keys.get(id);
         let elsewhere = || NAMES_ELSEWHERE.iter().find_map(|field| key?.get(field));
         self.names.and_then(|names| names.get(id)).or_else(elsewhere)?.as_str()

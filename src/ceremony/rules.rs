@@ -98,7 +98,9 @@ fn keys(roles: &Roles<'_>) -> Result<(), CeremonyError> {
                 "the {label} has another id, {right}: clients recompute it"
             )));
         }
-        let name = roles.name(id).ok_or_else(|| rule(format!("the {label} has no name")))?;
+        let name = roles
+            .written_name(id)
+            .ok_or_else(|| rule(format!("the {label} has no name")))?;
         check_name(name)?;
         if let Some(other) = names.insert(name, *id) {
             return Err(rule(format!("the keys {other} and {id} are both called `{name}`")));
@@ -137,6 +139,7 @@ pub fn version(signed: &Value) -> u64 {
     signed.get("version").and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// A rule that is broken.
 pub fn rule(why: impl Into<String>) -> CeremonyError {
     CeremonyError::Rule(why.into())
 }

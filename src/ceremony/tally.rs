@@ -115,6 +115,7 @@ pub fn check_signature(
     }
 }
 
+/// Metadata that cannot be read or verified.
 pub fn judged(error: VerifyError) -> CeremonyError {
     CeremonyError::Malformed(error.to_string())
 }

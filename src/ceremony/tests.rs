@@ -410,6 +410,21 @@ fn first_signed() -> Value {
 }
 
 #[test]
+fn names_forge_no_line() {
+    let mut root = first_signed();
+    root[KEY_NAMES][id(1)] = json!("alice\n  signed  mallory");
+    let bytes = file(&crate::tuf::canonical::to_vec(&root).unwrap(), &[1, 2]);
+    let proposal = Proposal::after(Kind::Root, &bytes, &bytes, at(1_950_000_000)).unwrap();
+    let draft = Draft::new(Kind::Root, &bytes, &bytes, proposal.into_signed(), by("ann")).unwrap();
+    let told: Vec<_> = draft.authorities().iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter()
+            .all(|told| told.lines().count() == 4 && !told.contains("mallory")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn two_drafts_are_not_one() {
     let mut one = draft();
     let other = draft_of(proposal()).unwrap();

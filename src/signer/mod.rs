@@ -9,6 +9,7 @@ mod collect;
 mod publish;
 mod recover;
 mod refresh;
+mod rotation;
 mod run;
 mod seal;
 mod shape;
@@ -351,20 +352,6 @@ impl Signer {
         let turn = self.work(&mut state, now).await?;
         self.state = Some(state);
         Ok(turn)
-    }
-
-    /// Opens the keys that the configuration names now: a root that is new, or keys that fail, may be why it was changed.
-    fn renew_keys(&mut self) -> Result<(), SignerError> {
-        match self.parts.config.keys_now() {
-            Ok(None) => {}
-            Ok(Some(config)) => {
-                self.parts.keys = OnlineKeys::open(&config)?;
-                self.parts.config = Arc::new(config);
-                tracing::info!("the keys that the configuration names now are in use");
-            }
-            Err(error) => tracing::warn!(%error, "the configuration cannot be read again; the keys stay"),
-        }
-        Ok(())
     }
 
     async fn work(&mut self, state: &mut State, now: Timestamp) -> Result<Turn, SignerError> {

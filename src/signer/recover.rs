@@ -20,7 +20,7 @@ use crate::{
     digest::Digest,
     keys::SigningKey,
     ledger::{Fence, RoleRow, Target},
-    tuf::{build::Meta, layout, schema::Targets},
+    tuf::{build::Meta, layout},
 };
 
 use super::{
@@ -44,20 +44,6 @@ struct Seen {
 }
 
 impl Signer {
-    /// Whether somebody put a newer root, or a newer targets.json signed offline, into the depot.
-    pub(super) async fn superseded(&self, state: &State) -> Result<bool, SignerError> {
-        let stands = async |role: &str, version: u64| -> Result<bool, SignerError> {
-            Ok(self.parts.depot.read(&layout::file(role, version)).await?.is_some())
-        };
-        if stands("root", state.root + 1).await? {
-            return Ok(true);
-        }
-        match (&self.parts.keys.targets, state.listed(TARGETS)) {
-            (None, Some(listed)) => stands(TARGETS, listed + 1).await,
-            _ => Ok(false),
-        }
-    }
-
     /// Without a fence, nothing is written to the ledger.
     pub(super) async fn read_state(&self, fence: Option<Fence>, now: Timestamp) -> Result<State, SignerError> {
         let (ledger, config) = (&self.parts.ledger, &self.parts.config);
@@ -255,55 +241,6 @@ impl Signer {
         Ok(())
     }
 
-    /// After a rotation, what lists or bears another key than ours is due: targets.json, the delegator, and with it all bins,
-    /// since one publication must switch from the old key to the new.
-    async fn check_delegations(&self, state: &mut State, root: &Root) -> Result<(), SignerError> {
-        let keys = &self.parts.keys;
-        let (id, online) = (hex::encode(keys.snapshot.key_id()), keys.targets.is_some());
-        if let Some(version) = state.listed(TARGETS)
-            && let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await?
-        {
-            let targets: Signed<schema::Targets> = parse(&layout::file(TARGETS, version), &file)?;
-            let accepted = root.verify_role(&targets).is_ok();
-            let below = targets.signed.delegations.iter().flat_map(|below| &below.roles);
-            let listed: Option<Vec<_>> = below
-                .filter(|role| role.name == BINS)
-                .map(|role| role.keyids.iter().map(hex::encode).collect())
-                .next();
-            match (online, state.shape) {
-                (true, Shape::Flat) if !accepted => drop(state.expires.remove(TARGETS)),
-                (true, Shape::Bins(_)) if !accepted || listed.as_deref() != Some(std::slice::from_ref(&id)) => {
-                    state.expires.remove(TARGETS);
-                }
-                (false, _) if !listed.is_some_and(|listed| listed.contains(&id)) => {
-                    return Err(SignerError::KeyNotInTargets(id));
-                }
-                (false, _) if !accepted => {
-                    tracing::error!(
-                        "the newest root's keys did not sign targets.json: clients fail until `tufgate targets publish`"
-                    );
-                }
-                _ => {}
-            }
-        }
-        if let (Shape::Bins(_), Some(version)) = (state.shape, state.listed(BINS))
-            && let Some(file) = self.parts.depot.read(&layout::succinct_bins(version)).await?
-        {
-            let bins: Signed<Targets> = parse(&layout::succinct_bins(version), &file)?;
-            let listed = bins.signed.delegations.and_then(|below| below.succinct_roles);
-            let ours = listed.is_some_and(|listed| listed.keyids == [id.as_str()]);
-            if !ours || bins.signatures.iter().all(|line| line.keyid != *keys.snapshot.key_id()) {
-                state.expires.remove(BINS);
-                for bin in 0..state.shape.count() {
-                    // As if they had never been written: all in one publication, not a few a turn.
-                    state.expires.remove(&state.shape.role(bin));
-                    state.roles.remove(&state.shape.role(bin));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Counts live targets, by rule where a rule has a limit: a walk over everything, and only then.
     async fn count(&self, state: &mut State) -> Result<(), SignerError> {
         let (live, _) = self.parts.ledger.counts().await?;
@@ -407,7 +344,7 @@ fn pins(meta: &schema::Metafile) -> Meta {
     }
 }
 
-fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
+pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
     serde_json::from_slice(bytes).map_err(|error| damaged(name, &error.to_string()))
 }
 

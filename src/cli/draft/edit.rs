@@ -169,7 +169,7 @@ fn listing(proposal: &Proposal) -> String {
 fn public_key(path: &std::path::Path) -> Result<Key, CliError> {
     let text = String::from_utf8_lossy(&file::read(path)?).into_owned();
     pem::public_key(&text).map_err(|why| {
-        let failed = CliError::failed(format_args!("`{}`: {why}", path.display()));
+        let failed = CliError::failed(format_args!("`{}`: {}", path.display(), printable(&why)));
         match why.contains("private key") {
             true => failed.hint(format_args!("`openssl pkey -in {} -pubout` writes it", path.display())),
             false => failed,
