@@ -7,7 +7,7 @@ use tough::schema::RoleType;
 
 use super::{
     CeremonyError, diff,
-    file::{canonical_digest, envelope},
+    file::{Signatures, canonical_digest, envelope},
     rules::{self, rule},
     tally,
 };
@@ -92,7 +92,7 @@ pub struct Draft {
     pub(super) signed: Value,
     pub(super) fingerprint: Digest,
     /// By key id.
-    pub(super) signatures: Vec<(String, Vec<u8>)>,
+    pub(super) signatures: Signatures,
     pub(super) entries: Vec<Entry>,
     pub(super) published: Option<Published>,
     /// The envelope of what it follows.

@@ -14,6 +14,9 @@ use crate::{
 
 /// Most bytes of a draft: two roots at the limit of most clients (512,000 bytes), and what stands beside them.
 pub const MAX_DRAFT: u64 = 2 << 20;
+/// Signatures by key id.
+pub type Signatures = Vec<(String, Vec<u8>)>;
+
 /// What the file says it is.
 const FORMAT: &str = "tufgate draft 1";
 
@@ -180,7 +183,7 @@ pub fn envelope(bytes: &[u8]) -> Result<Value, CeremonyError> {
 }
 
 /// The `signed` object of an envelope, and its signatures, each key once.
-pub fn opened(file: &Value) -> Result<(Value, Vec<(String, Vec<u8>)>), CeremonyError> {
+pub fn opened(file: &Value) -> Result<(Value, Signatures), CeremonyError> {
     Unverified::parse(file.to_string().as_bytes()).map_err(tally::judged)?;
     let lines = file["signatures"].as_array();
     let signature = |line: &Value| {

@@ -68,7 +68,7 @@ impl Proposal {
         }
         let listed = serde_json::to_value(key).map_err(|error| rule(error.to_string()))?;
         let ids = self.keyids(role)?;
-        if ids.iter().any(|known| *known == Value::from(&*id)) {
+        if ids.iter().any(|known| known == id.as_str()) {
             return Err(rule(format!("`{role}` has the key `{name}` already")));
         }
         ids.push(id.as_str().into());
@@ -97,7 +97,7 @@ impl Proposal {
             }));
         }
         for role in of {
-            self.keyids(&role)?.retain(|listed| *listed != Value::from(&*id));
+            self.keyids(&role)?.retain(|listed| listed != id.as_str());
         }
         self.drop_unused();
         Ok(())

@@ -6,7 +6,7 @@ use tough::schema::RoleType;
 
 use super::{
     CeremonyError, Draft, Entry, Kind, Moment, diff,
-    file::{canonical_digest, envelope, opened},
+    file::{Signatures, canonical_digest, envelope, opened},
     ring::{Label, Roles},
     rules::rule,
     tally::{self, Authority},
@@ -73,7 +73,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`CeremonyError::Altered`] where the file says something else.
-    pub fn signatures_in(&self, file: &[u8]) -> Result<Vec<(String, Vec<u8>)>, CeremonyError> {
+    pub fn signatures_in(&self, file: &[u8]) -> Result<Signatures, CeremonyError> {
         let (signed, signatures) = opened(&envelope(file)?)?;
         if canonical_digest(&signed) != self.fingerprint {
             let changed = diff::lines(self.kind, &self.signed, &signed).join("; ");
