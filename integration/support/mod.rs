@@ -6,6 +6,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+pub mod ceremony;
 pub mod certificates;
 pub mod clients;
 pub mod curl;

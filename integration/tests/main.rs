@@ -14,6 +14,7 @@ mod bad_input;
 mod bench;
 mod cache;
 mod canonical;
+mod ceremony;
 mod crash;
 mod drift;
 mod fetch;

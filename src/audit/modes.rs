@@ -45,9 +45,10 @@ pub(super) fn check(config: &Config, now: Timestamp, report: &mut Report) {
 /// Key files and files with their passphrases.
 fn secrets(config: &Config) -> Vec<PathBuf> {
     let keys = &config.keys;
-    let keys = [Some(&keys.timestamp), Some(&keys.snapshot), keys.targets.as_ref()];
+    let used = [Some(&keys.timestamp), Some(&keys.snapshot), keys.targets.as_ref()];
+    let old = [&keys.old.timestamp, &keys.old.snapshot, &keys.old.targets].map(Option::as_ref);
     let mut files = Vec::new();
-    for key in keys.into_iter().flatten() {
+    for key in used.into_iter().chain(old).flatten() {
         files.push(key.path.clone());
         if let Some(Passphrase::File(path)) = &key.passphrase {
             files.push(path.clone());

@@ -5,6 +5,7 @@
 //! alone.
 
 use std::{
+    collections::BTreeMap,
     env, fmt,
     fs::DirBuilder,
     io,
@@ -195,6 +196,10 @@ pub async fn init(
             .collect(),
         threshold,
     };
+    let numbered = (1..).map(|number| format!("root-{number}"));
+    let mut names: BTreeMap<_, _> = roots.iter().zip(numbered).map(named).collect();
+    names.extend(targets.iter().map(|key| named((key, "targets".to_owned()))));
+    names.extend([(&snapshot, "snapshot"), (&timestamp, "timestamp")].map(|(key, name)| named((key, name.to_owned()))));
     let roles = TopLevel {
         root: held_by(&roots, threshold),
         timestamp: held_by(&[timestamp], 1),
@@ -203,6 +208,7 @@ pub async fn init(
             Some(key) => held_by(std::slice::from_ref(key), 1),
             None => held_by(&roots, threshold),
         },
+        names,
     };
     let expires = end(now, ROOT_EXPIRY);
     let root = signed_by(&roots, &build::root(1, expires, &roles)?).await?;
@@ -269,6 +275,11 @@ fn root_files(options: &InitOptions, created: &mut Vec<(PathBuf, bool)>) -> Resu
         }));
     }
     Ok(keys)
+}
+
+/// A key by its id.
+fn named((key, name): (&Arc<FileKey>, String)) -> (String, String) {
+    (hex::encode(key.key_id()), name)
 }
 
 /// Makes a folder that only its owner may enter, if there is none.

@@ -14,11 +14,14 @@ use crate::{
     terminal::{printable, printable_json},
 };
 
+mod ask;
 mod audit;
 mod ceremony;
+mod draft;
 mod drift;
 pub mod get;
 pub mod init;
+mod open_key;
 mod operator;
 pub mod policy;
 mod quickstart;
@@ -46,8 +49,10 @@ enum Command {
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
+    Root(draft::Root),
     Serve(serve::Serve),
     Status(status::Status),
+    Targets(draft::Targets),
     Tuf(tuf::Tuf),
     Verify(verify::Verify),
 }
@@ -79,8 +84,10 @@ impl Cli {
             Command::Init(init) => init.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
+            Command::Root(root) => root.run(),
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
+            Command::Targets(targets) => targets.run(),
             Command::Tuf(tuf) => tuf.run(),
             Command::Verify(verify) => verify.run(),
         };

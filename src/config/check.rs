@@ -10,7 +10,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer, cache,
+    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, OldKeys, Passphrase, Signer, cache,
     error::Source,
     listener, raw, rules, tuf, upstream,
     value::{Size, Span},
@@ -189,6 +189,13 @@ fn keys(source: &Source<'_>, folder: &Path, raw: raw::Keys) -> Checked<Keys> {
         let path = folder.join(path.unwrap_or_else(|| format!("keys/{role}.pem").into()));
         Ok(KeyFile { path, passphrase })
     };
+    let old = |role: &str, raw: Option<raw::OnlineKey>| {
+        let Some(old) = raw else { return Ok(None) };
+        if old.path.is_none() {
+            return Err(source.at(&["keys", "old", role], format!("`keys.old.{role}` needs a `path`")));
+        }
+        key(role, old.path, old.passphrase_env, old.passphrase_file).map(Some)
+    };
     let (timestamp, snapshot, targets) = (raw.timestamp, raw.snapshot, raw.targets);
     let offline = targets.offline;
     if offline && (targets.path.is_some() || targets.passphrase_env.is_some() || targets.passphrase_file.is_some()) {
@@ -213,6 +220,11 @@ fn keys(source: &Source<'_>, folder: &Path, raw: raw::Keys) -> Checked<Keys> {
             snapshot.passphrase_file,
         )?,
         targets: (!offline).then_some(targets),
+        old: OldKeys {
+            timestamp: old("timestamp", raw.old.timestamp)?,
+            snapshot: old("snapshot", raw.old.snapshot)?,
+            targets: old("targets", raw.old.targets)?,
+        },
     })
 }
 

@@ -19,32 +19,40 @@ impl Config {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let source = Source::new(&text, &self.file);
         let keys = [
-            ("timestamp", Some(&self.keys.timestamp)),
-            ("snapshot", Some(&self.keys.snapshot)),
-            ("targets", self.keys.targets.as_ref()),
+            (
+                "timestamp",
+                Some(&self.keys.timestamp),
+                self.keys.old.timestamp.as_ref(),
+            ),
+            ("snapshot", Some(&self.keys.snapshot), self.keys.old.snapshot.as_ref()),
+            ("targets", self.keys.targets.as_ref(), self.keys.old.targets.as_ref()),
         ];
-        for (role, key) in keys {
+        for (role, key, old) in keys {
             if let Some(key) = key {
-                check_key(&source, role, key)?;
+                check_key(&source, &["keys", role], role, key)?;
+            }
+            if let Some(old) = old {
+                check_key(&source, &["keys", "old", role], &format!("old {role}"), old)?;
             }
         }
         Ok(())
     }
 }
 
-fn check_key(source: &Source<'_>, role: &str, key: &KeyFile) -> Result<(), ConfigError> {
-    check_secret(source, &["keys", role, "path"], &format!("the {role} key"), &key.path)
+fn check_key(source: &Source<'_>, table: &[&str], role: &str, key: &KeyFile) -> Result<(), ConfigError> {
+    let at = |field| [table, &[field]].concat();
+    check_secret(source, &at("path"), &format!("the {role} key"), &key.path)
         .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
     match &key.passphrase {
         None => Ok(()),
         Some(Passphrase::Env(name)) if std::env::var_os(name).is_some() => Ok(()),
         Some(Passphrase::Env(name)) => {
             let message = format!("environment variable `{name}`, the passphrase of the {role} key, is not set");
-            Err(source.at(&["keys", role, "passphrase_env"], message))
+            Err(source.at(&at("passphrase_env"), message))
         }
         Some(Passphrase::File(path)) => {
             let what = format!("the passphrase of the {role} key");
-            check_secret(source, &["keys", role, "passphrase_file"], &what, path)
+            check_secret(source, &at("passphrase_file"), &what, path)
         }
     }
 }

@@ -82,6 +82,16 @@ impl Config {
         check::config(&error::Source::new(text, file.as_ref()))
     }
 
+    /// This configuration with `[keys]` as the file has it now, where that is something else: keys are rotated while the
+    /// gate runs.
+    pub(crate) fn keys_now(&self) -> Result<Option<Self>, ConfigError> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let keys = Self::load(&self.file)?.keys;
+        Ok((keys != self.keys).then(|| Self { keys, ..self.clone() }))
+    }
+
     /// The file it came from.
     pub fn file(&self) -> &Path {
         &self.file
@@ -249,7 +259,7 @@ pub struct Tuf {
 }
 
 /// Where a key is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyFile {
     /// PKCS#8 PEM, plain or encrypted.
     pub path: PathBuf,
@@ -258,7 +268,7 @@ pub struct KeyFile {
 }
 
 /// Where a passphrase comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Passphrase {
     /// An environment variable.
     Env(String),
@@ -267,13 +277,26 @@ pub enum Passphrase {
 }
 
 /// `[keys]`: the online keys; targets is absent where it is signed offline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Keys {
     /// Signs timestamp.json.
     pub timestamp: KeyFile,
     /// Signs snapshot, the bins and their delegator.
     pub snapshot: KeyFile,
     /// Signs targets.json.
+    pub targets: Option<KeyFile>,
+    /// Keys on their way out.
+    pub old: OldKeys,
+}
+
+/// `[keys.old]`: keys that sign beside the new ones while a rotation lasts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OldKeys {
+    /// The last key of timestamp.json.
+    pub timestamp: Option<KeyFile>,
+    /// The last key of snapshot.
+    pub snapshot: Option<KeyFile>,
+    /// The last key of targets.json.
     pub targets: Option<KeyFile>,
 }
 

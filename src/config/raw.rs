@@ -255,6 +255,15 @@ pub(super) struct Keys {
     pub timestamp: OnlineKey,
     pub snapshot: OnlineKey,
     pub targets: TargetsKey,
+    pub old: OldKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OldKeys {
+    pub timestamp: Option<OnlineKey>,
+    pub snapshot: Option<OnlineKey>,
+    pub targets: Option<OnlineKey>,
 }
 
 #[derive(Default, Deserialize)]

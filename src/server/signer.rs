@@ -30,6 +30,7 @@ impl Opened {
         shared: Shared,
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, StartError> {
+        let config = config.keys_now()?.map_or(config, Arc::new);
         config.check_files()?;
         let keys = OnlineKeys::open(&config)?;
         let mut waiting = false;

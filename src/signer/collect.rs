@@ -114,6 +114,7 @@ mod tests {
         let role = "bins4-0".to_owned();
         let state = State {
             fence: Fence(1),
+            root: 1,
             shape: Generation::of(16).map_or(Shape::Flat, Shape::Bins),
             timestamp: None,
             stamp: 1,

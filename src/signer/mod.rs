@@ -11,6 +11,7 @@ mod kept;
 mod publish;
 mod recover;
 mod refresh;
+mod rotation;
 mod run;
 mod seal;
 mod shape;
@@ -62,6 +63,26 @@ pub struct OnlineKeys {
     pub snapshot: Arc<dyn SigningKey>,
     /// Signs targets.json; absent where that is signed offline.
     pub targets: Option<Arc<dyn SigningKey>>,
+    /// Keys on their way out.
+    pub old: OldKeys,
+}
+
+/// Keys that sign beside the new ones while a rotation lasts: clients that have not seen the new root yet, a cache may
+/// have told them that there is none, know only these.
+#[derive(Clone, Default)]
+pub struct OldKeys {
+    /// Signs timestamp.json, too.
+    pub timestamp: Option<Arc<dyn SigningKey>>,
+    /// Signs snapshot, too; never bins, whose keys no root lists.
+    pub snapshot: Option<Arc<dyn SigningKey>>,
+    /// Signs targets.json, too.
+    pub targets: Option<Arc<dyn SigningKey>>,
+}
+
+/// A key and, while it is rotated, its forerunner.
+fn both(key: &Arc<dyn SigningKey>, old: &Option<Arc<dyn SigningKey>>) -> Vec<Arc<dyn SigningKey>> {
+    let other = old.iter().filter(|old| old.key_id() != key.key_id());
+    std::iter::once(key).chain(other).cloned().collect()
 }
 
 impl OnlineKeys {
@@ -72,7 +93,28 @@ impl OnlineKeys {
             timestamp: open(&config.keys.timestamp)?,
             snapshot: open(&config.keys.snapshot)?,
             targets: config.keys.targets.as_ref().map(open).transpose()?,
+            old: OldKeys {
+                timestamp: config.keys.old.timestamp.as_ref().map(open).transpose()?,
+                snapshot: config.keys.old.snapshot.as_ref().map(open).transpose()?,
+                targets: config.keys.old.targets.as_ref().map(open).transpose()?,
+            },
         })
+    }
+
+    /// Those that sign timestamp.json.
+    fn of_timestamp(&self) -> Vec<Arc<dyn SigningKey>> {
+        both(&self.timestamp, &self.old.timestamp)
+    }
+
+    /// Those that sign snapshot.
+    fn of_snapshot(&self) -> Vec<Arc<dyn SigningKey>> {
+        both(&self.snapshot, &self.old.snapshot)
+    }
+
+    /// Those that sign targets.json; none where that is signed offline.
+    fn of_targets(&self) -> Vec<Arc<dyn SigningKey>> {
+        let keys = self.targets.iter();
+        keys.flat_map(|key| both(key, &self.old.targets)).collect()
     }
 }
 
@@ -156,6 +198,9 @@ pub enum SignerError {
         /// The key's id.
         key: String,
     },
+    /// Clients would refuse the bins that this key signs.
+    #[error("targets.json, which is signed offline, does not list key {0} for `bins`")]
+    KeyNotInTargets(String),
     /// The depot was laid out otherwise.
     #[error("the depot's metadata has another layout than the configuration: it does not list `{role}`")]
     Layout {
@@ -203,7 +248,8 @@ impl SignerError {
         match self {
             Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::KeyNotInTargets(_) | Self::Layout { .. } => 64,
+            Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
@@ -291,9 +337,19 @@ impl Signer {
             self.state = None;
             return Ok(Turn::Standby);
         };
-        let mut state = match self.state.take().filter(|state| state.fence == fence) {
-            Some(state) => state,
-            None => self.read_state(Some(fence), now).await?,
+        let known = self.state.take().filter(|state| state.fence == fence);
+        let mut state = match known {
+            Some(state) if !self.superseded(&state).await? => state,
+            known => {
+                self.renew_keys()?;
+                let mut state = self.read_state(Some(fence), now).await?;
+                if known.is_some_and(|known| known.root < state.root) {
+                    tracing::info!(root.version = state.root, "a new root is taken up");
+                    // Gates look at the depot when a timestamp is published.
+                    state.expires.remove(shape::TIMESTAMP);
+                }
+                state
+            }
         };
         let turn = self.work(&mut state, now).await?;
         let turn = self.grow(&mut state, turn, now).await?;

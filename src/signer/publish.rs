@@ -82,9 +82,9 @@ impl Signer {
         self.write_delegators(state, &due, &fresh, &mut files).await?;
         if let Some((version, expires)) = fresh.get(SNAPSHOT).copied() {
             let roles = std::mem::take(&mut state.roles);
-            let (key, listed) = (self.parts.keys.snapshot.clone(), Arc::new(roles));
+            let (keys, listed) = (self.parts.keys.of_snapshot(), Arc::new(roles));
             let shared = listed.clone();
-            let file = seal(key, move || Ok(build::snapshot(version, expires, &shared))).await?;
+            let file = seal(keys, move || Ok(build::snapshot(version, expires, &shared))).await?;
             state.roles = Arc::unwrap_or_clone(listed);
             state.snapshot = Some(Meta::pinned(version, &file));
             files.push((layout::file(SNAPSHOT, version), file));
@@ -235,7 +235,7 @@ impl Signer {
         roles: &mut BTreeMap<String, Meta>,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
-        let key = self.bin_key(shape)?;
+        let keys = self.bin_keys(shape)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = bins.into_iter().filter_map(|(bin, rows)| {
             let role = shape.role(bin);
@@ -244,13 +244,13 @@ impl Signer {
         });
         let sealed = stream::iter(jobs)
             .map(|(bin, role, rows, version, expires)| {
-                let key = key.clone();
+                let keys = keys.clone();
                 async move {
                     let rows = match rows {
                         Some(rows) => rows,
                         None => Bin::new(self.parts.ledger.bin(shape.bits(), bin).await?).rows(),
                     };
-                    let file = seal(key, move || {
+                    let file = seal(keys, move || {
                         let rows = rows
                             .iter()
                             .map(|(path, (digest, length))| (path.as_str(), digest, *length));
@@ -286,10 +286,15 @@ impl Signer {
         Ok(())
     }
 
-    fn bin_key(&self, shape: Shape) -> Result<Arc<dyn SigningKey>, SignerError> {
-        match shape {
-            Shape::Bins(_) => Ok(self.parts.keys.snapshot.clone()),
-            Shape::Flat => self.parts.keys.targets.clone().ok_or(SignerError::NoTargets),
+    fn bin_keys(&self, shape: Shape) -> Result<Vec<Arc<dyn SigningKey>>, SignerError> {
+        let keys = match shape {
+            Shape::Bins(_) => vec![self.parts.keys.snapshot.clone()],
+            Shape::Flat => self.parts.keys.of_targets(),
+        };
+        if keys.is_empty() {
+            Err(SignerError::NoTargets)
+        } else {
+            Ok(keys)
         }
     }
 
@@ -305,9 +310,10 @@ impl Signer {
         let Shape::Bins(generation) = state.shape else {
             return Ok(());
         };
-        if let (true, Some((version, expires)), Some(key)) = (due.targets, fresh.get(TARGETS).copied(), &keys.targets) {
+        let online = keys.of_targets();
+        if let (true, Some((version, expires)), false) = (due.targets, fresh.get(TARGETS).copied(), online.is_empty()) {
             let below = build::to_bins(keys.snapshot.key_id(), keys.snapshot.public());
-            let file = seal(key.clone(), move || build::targets(version, expires, Some(&below), [])).await?;
+            let file = seal(online, move || build::targets(version, expires, Some(&below), [])).await?;
             state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
             files.push((layout::file(TARGETS, version), file));
         }
@@ -318,7 +324,7 @@ impl Signer {
                 (layout::succinct_bins(version), build::succinct(generation, id, public)),
             ] {
                 let key = keys.snapshot.clone();
-                let file = seal(key, move || build::targets(version, expires, Some(&below), [])).await?;
+                let file = seal(vec![key], move || build::targets(version, expires, Some(&below), [])).await?;
                 files.push((name, file));
             }
             // By version alone: the file differs between the views, the snapshot does not.
@@ -332,8 +338,10 @@ impl Signer {
         let Some((version, expires)) = fresh.get(TIMESTAMP).copied() else {
             return Ok(state.stamp);
         };
-        let key = self.parts.keys.timestamp.clone();
-        let file = seal(key, move || Ok(build::timestamp(version, expires, &snapshot))).await?;
+        let file = seal(self.parts.keys.of_timestamp(), move || {
+            Ok(build::timestamp(version, expires, &snapshot))
+        })
+        .await?;
         let expected = state.timestamp.take();
         self.parts.depot.swap_timestamp(expected, file.clone()).await?;
         state.timestamp = Some(file);

@@ -4,7 +4,10 @@
 //! commit after it was lost), its counters are raised; the observations are still pending, and to publish them again
 //! changes nothing but versions. Where they cannot both be right, one of them is an older copy: nothing is signed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -37,6 +40,8 @@ struct Seen {
     timestamp: u64,
     snapshot: Meta,
     roles: BTreeMap<String, Meta>,
+    /// Which of the two the newest root does not accept.
+    refused: Vec<&'static str>,
 }
 
 impl Signer {
@@ -82,6 +87,7 @@ impl Signer {
         let mut state = State {
             fence: fence.unwrap_or(Fence(0)),
             shape: first,
+            root: roots.first().map_or(0, |root| root.version.get()),
             timestamp: None,
             stamp: 0,
             snapshot: None,
@@ -117,6 +123,9 @@ impl Signer {
                     state.expires.insert(role.to_owned(), expires);
                 }
             }
+            for role in seen.refused {
+                state.expires.remove(role);
+            }
             state.timestamp = Some(seen.bytes);
             state.stamp = seen.timestamp;
             state.snapshot = Some(seen.snapshot);
@@ -125,6 +134,9 @@ impl Signer {
         }
         if !online {
             self.offline_targets(&mut state, &files, &roots).await?;
+        }
+        if let Some(root) = roots.first() {
+            self.check_delegations(&mut state, root).await?;
         }
         self.count(&mut state).await?;
         Ok(state)
@@ -147,18 +159,19 @@ impl Signer {
     /// A key the newest root does not list would sign what no client accepts.
     fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
-        let mut needed: Vec<(RoleType, &'static str, &dyn SigningKey)> = vec![
-            (RoleType::Timestamp, TIMESTAMP, &*keys.timestamp),
-            (RoleType::Snapshot, SNAPSHOT, &*keys.snapshot),
-        ];
-        match &keys.targets {
-            Some(key) => needed.push((RoleType::Targets, TARGETS, &**key)),
-            None if shape == Shape::Flat => return Err(SignerError::NoTargets),
-            None => {}
+        if shape == Shape::Flat && keys.targets.is_none() {
+            return Err(SignerError::NoTargets);
         }
-        for (kind, role, key) in needed {
+        for (kind, role, keys) in [
+            (RoleType::Timestamp, TIMESTAMP, keys.of_timestamp()),
+            (RoleType::Snapshot, SNAPSHOT, keys.of_snapshot()),
+            (RoleType::Targets, TARGETS, keys.of_targets()),
+        ] {
+            let Some(key) = keys.first() else { continue };
             let listed = roots.first().and_then(|root| root.roles.get(&kind));
-            if !listed.is_some_and(|listed| listed.keyids.contains(key.key_id())) {
+            let listed = |key: &Arc<dyn SigningKey>| listed.is_some_and(|listed| listed.keyids.contains(key.key_id()));
+            // While a rotation lasts, the root lists the new key, or the old one, or both.
+            if !keys.iter().any(listed) {
                 return Err(SignerError::KeyNotInRoot {
                     role,
                     key: hex::encode(key.key_id()),
@@ -189,6 +202,11 @@ impl Signer {
             return Err(damaged(&name, "its digest is not the one timestamp.json names"));
         }
         let snapshot: Signed<schema::Snapshot> = parse(&name, &file)?;
+        let mut refused = Vec::new();
+        if let Some(root) = roots.first() {
+            refused.extend(root.verify_role(&stamp).is_err().then_some(TIMESTAMP));
+            refused.extend(root.verify_role(&snapshot).is_err().then_some(SNAPSHOT));
+        }
         let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.signed.meta {
             let role = file
@@ -201,6 +219,7 @@ impl Signer {
             timestamp: stamp.signed.version.get(),
             snapshot: Meta::pinned(version, &file),
             roles,
+            refused,
         }))
     }
 
@@ -324,7 +343,7 @@ fn pins(meta: &schema::Metafile) -> Meta {
     }
 }
 
-fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
+pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
     serde_json::from_slice(bytes).map_err(|error| damaged(name, &error.to_string()))
 }
 

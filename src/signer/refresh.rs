@@ -118,6 +118,7 @@ mod tests {
         }
         State {
             fence: Fence(1),
+            root: 1,
             shape,
             timestamp: None,
             stamp: 0,

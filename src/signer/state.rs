@@ -23,6 +23,8 @@ use super::{
 pub(super) struct State {
     pub(super) fence: Fence,
     pub(super) shape: Shape,
+    /// Version of the newest root.
+    pub(super) root: u64,
     /// The depot's timestamp as last seen: what the next one takes the place of.
     pub(super) timestamp: Option<Bytes>,
     /// Its version.

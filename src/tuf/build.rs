@@ -2,7 +2,8 @@
 //!
 //! Canonical order puts `targets` before `version` and everything else in front, so each role is written straight into
 //! its buffer from sorted rows: the cost is that of the bytes, with no tree of values between. The rules that clients
-//! force on us stand in DESIGN 6: sha256 only, whole seconds, no empty objects but `targets`, no unknown fields.
+//! force on us stand in DESIGN 6: sha256 only, whole seconds, no empty objects but `targets`, no unknown fields but the
+//! names of root's keys.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use tough::schema::{
 use super::{
     canonical::{self, CanonicalError, write_str, write_u64},
     layout::Generation,
-    schema::{DelegatedRole, Delegations, SuccinctRoles},
+    schema::{DelegatedRole, Delegations, KEY_NAMES, SuccinctRoles},
 };
 use crate::{clock::whole_seconds, digest::Digest};
 
@@ -47,6 +48,8 @@ pub struct TopLevel {
     pub snapshot: RoleKeys,
     /// Signs the top-level targets.
     pub targets: RoleKeys,
+    /// Key id, in hex, to what people call the key ([`KEY_NAMES`]).
+    pub names: BTreeMap<String, String>,
 }
 
 /// What snapshot or timestamp say of a file.
@@ -105,19 +108,23 @@ pub fn root(version: u64, expires: Timestamp, roles: &TopLevel) -> Result<Vec<u8
     for (id, key) in listed.iter().flat_map(|(_, role)| &role.keys) {
         keys.insert(hex::encode(id), serde_json::to_value(key)?);
     }
-    let roles: BTreeMap<_, Value> = listed
+    let roles_listed: BTreeMap<_, Value> = listed
         .into_iter()
         .map(|(name, role)| (name, json!({"keyids": ids(&role.keys), "threshold": role.threshold})))
         .collect();
-    canonical::to_vec(&json!({
+    let mut signed = json!({
         "_type": "root",
         "consistent_snapshot": true,
         "expires": date(expires),
         "keys": keys,
-        "roles": roles,
+        "roles": roles_listed,
         "spec_version": SPEC_VERSION,
         "version": version,
-    }))
+    });
+    if !roles.names.is_empty() {
+        signed[KEY_NAMES] = json!(roles.names);
+    }
+    canonical::to_vec(&signed)
 }
 
 /// Timestamp (TUF spec 4.6).

@@ -284,7 +284,10 @@ async fn targets_signed_offline_are_taken_up() {
     let sign = async |version, key: Arc<MemoryKey>| {
         let below = build::to_bins(world.keys.snapshot.key_id(), world.keys.snapshot.public());
         let body = move || build::targets(version, Timestamp::MAX, Some(&below), []);
-        let file = (layout::file("targets", version), seal::seal(key, body).await.unwrap());
+        let file = (
+            layout::file("targets", version),
+            seal::seal(vec![key as Arc<dyn SigningKey>], body).await.unwrap(),
+        );
         world.depot.put_all(vec![file]).await.unwrap();
     };
     sign(1, offline.clone()).await;

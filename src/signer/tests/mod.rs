@@ -5,6 +5,7 @@ mod faulty;
 mod fixtures;
 mod flow;
 mod grow;
+mod rotation;
 mod world;
 
 pub(crate) use self::world::{config, tuf};

@@ -110,6 +110,7 @@ pub(crate) fn config() -> Config {
             timestamp: key(),
             snapshot: key(),
             targets: Some(key()),
+            old: crate::config::OldKeys::default(),
         },
         admin: Admin { listen: None },
         policy: Policy::new(vec![everything]),
@@ -149,6 +150,7 @@ impl World {
             timestamp: key(1),
             snapshot: key(2),
             targets: config.keys.targets.is_some().then(|| key(3)),
+            old: OldKeys::default(),
         };
         let depot = Arc::new(MemoryDepot::new());
         let role = |key: &dyn SigningKey| RoleKeys {
@@ -156,6 +158,7 @@ impl World {
             threshold: 1,
         };
         let roles = TopLevel {
+            names: BTreeMap::new(),
             root: role(&*key(4)),
             timestamp: role(&*keys.timestamp),
             snapshot: role(&*keys.snapshot),
