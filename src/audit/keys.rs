@@ -5,23 +5,18 @@ use std::io::ErrorKind;
 use serde_json::Value;
 
 use crate::{
-    config::{Config, KeyFile},
+    config::Config,
     keys::{KeyError, SigningKey, file::FileKey},
 };
 
 use super::{Code, Report, Severity, signers::Signers};
 
-/// Compares each configured key with the keys that root lists for its role. Plain keys are opened for that; an encrypted
-/// one stays shut, and the signer itself compares it when it starts.
+/// Compares each key in a file with the keys that root lists for its role. Plain keys are opened for that; an encrypted one
+/// stays shut, and tokens and services are not asked: the signer itself compares them when it starts.
 pub(super) fn check(config: &Config, root: Option<&Value>, report: &mut Report) {
     let mut plain = Vec::new();
-    let configured: [(&str, Option<&KeyFile>); 3] = [
-        ("timestamp", Some(&config.keys.timestamp)),
-        ("snapshot", Some(&config.keys.snapshot)),
-        ("targets", config.keys.targets.as_ref()),
-    ];
-    for (role, file) in configured {
-        let Some(file) = file else { continue };
+    for (role, key) in config.keys.each() {
+        let Some(file) = key.file() else { continue };
         let place = file.path.display();
         match FileKey::read(&file.path, None) {
             Ok(key) => {

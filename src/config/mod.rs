@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 mod examples;
 mod files;
+mod keys;
 mod listener;
 mod raw;
 mod rules;
@@ -26,6 +27,8 @@ use std::{
 use crate::policy::Policy;
 
 pub use error::ConfigError;
+pub use files::credential;
+pub use keys::{KeyCommand, KeyFile, KeyInKms, KeyPlace, KeySource, KeyToken, Keys, Passphrase, described};
 pub use template::{QuickstartTemplate, template};
 
 /// A validated configuration; relative paths are resolved against the file's folder.
@@ -242,35 +245,6 @@ pub struct Tuf {
     pub max_bin_targets: u64,
     /// Most bytes of a bin's file (1,000,000).
     pub max_bin_bytes: u64,
-}
-
-/// Where a key is.
-#[derive(Clone, Debug)]
-pub struct KeyFile {
-    /// PKCS#8 PEM, plain or encrypted.
-    pub path: PathBuf,
-    /// Environment variable or file that holds the passphrase.
-    pub passphrase: Option<Passphrase>,
-}
-
-/// Where a passphrase comes from.
-#[derive(Clone, Debug)]
-pub enum Passphrase {
-    /// An environment variable.
-    Env(String),
-    /// A file.
-    File(PathBuf),
-}
-
-/// `[keys]`: the online keys; targets is absent where it is signed offline.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// Signs timestamp.json.
-    pub timestamp: KeyFile,
-    /// Signs snapshot, the bins and their delegator.
-    pub snapshot: KeyFile,
-    /// Signs targets.json.
-    pub targets: Option<KeyFile>,
 }
 
 /// `[admin]`

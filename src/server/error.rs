@@ -163,13 +163,10 @@ impl StartError {
                  clients the new root"
                     .to_owned(),
             ),
-            Self::Key(error @ KeyError::File { .. }) => error.hint().map(str::to_owned),
+            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) => error.hint().map(str::to_owned),
             Self::Wake(WakeError::Bind { .. }) => {
                 Some("a socket's whole path may hold about 100 bytes; change `socket` under `[signer]`".to_owned())
-            }
-            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
-            Self::Key(KeyError::NeedsPassphrase { .. } | KeyError::Passphrase { .. }) => {
-                Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
             }
             Self::Config(error) => error.hint.clone(),
             Self::Tls(error) => error.hint(),

@@ -31,7 +31,7 @@ impl Opened {
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, StartError> {
         config.check_files()?;
-        let keys = OnlineKeys::open(&config)?;
+        let keys = OnlineKeys::open(&config).await?;
         let mut waiting = false;
         // The socket comes before the lease: the lease goes by a name, the socket makes sure that one process has it.
         let wire = loop {

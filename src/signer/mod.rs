@@ -26,9 +26,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Keys},
     depot::{Depot, DepotError},
-    keys::{KeyError, SigningKey, file::FileKey},
+    keys::{self, KeyError, SigningKey},
     ledger::{Fence, Ledger, LedgerError, Seq},
     telemetry::Metrics,
     tuf::canonical::CanonicalError,
@@ -56,21 +56,45 @@ const LOOKS: usize = 20;
 pub struct OnlineKeys {
     /// Signs timestamp.json.
     pub timestamp: Arc<dyn SigningKey>,
-    /// Signs snapshot, the bins and their delegator.
+    /// Signs snapshot.
     pub snapshot: Arc<dyn SigningKey>,
+    /// Signs the bins and their delegator; the snapshot key, unless they have one of their own.
+    pub bins: Arc<dyn SigningKey>,
     /// Signs targets.json; absent where that is signed offline.
     pub targets: Option<Arc<dyn SigningKey>>,
 }
 
 impl OnlineKeys {
-    /// Opens the key files a configuration names.
-    pub fn open(config: &Config) -> Result<Self, KeyError> {
-        let open = |file| FileKey::open(file).map(|key| Arc::new(key) as Arc<dyn SigningKey>);
+    /// Opens the keys a configuration names.
+    pub async fn open(config: &Config) -> Result<Self, KeyError> {
+        let Keys {
+            timestamp,
+            snapshot,
+            bins,
+            targets,
+        } = &config.keys;
+        let snapshot = keys::open(snapshot).await?;
         Ok(Self {
-            timestamp: open(&config.keys.timestamp)?,
-            snapshot: open(&config.keys.snapshot)?,
-            targets: config.keys.targets.as_ref().map(open).transpose()?,
+            timestamp: keys::open(timestamp).await?,
+            bins: match bins {
+                Some(bins) => keys::open(bins).await?,
+                None => snapshot.clone(),
+            },
+            targets: match targets {
+                Some(targets) => Some(keys::open(targets).await?),
+                None => None,
+            },
+            snapshot,
         })
+    }
+
+    /// Each key once.
+    fn each(&self) -> impl Iterator<Item = &Arc<dyn SigningKey>> {
+        let own = (!Arc::ptr_eq(&self.bins, &self.snapshot)).then_some(&self.bins);
+        [&self.timestamp, &self.snapshot]
+            .into_iter()
+            .chain(own)
+            .chain(&self.targets)
     }
 }
 

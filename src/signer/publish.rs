@@ -256,7 +256,7 @@ impl Signer {
 
     fn bin_key(&self, shape: Shape) -> Result<Arc<dyn SigningKey>, SignerError> {
         match shape {
-            Shape::Bins(_) => Ok(self.parts.keys.snapshot.clone()),
+            Shape::Bins(_) => Ok(self.parts.keys.bins.clone()),
             Shape::Flat => self.parts.keys.targets.clone().ok_or(SignerError::NoTargets),
         }
     }
@@ -274,18 +274,18 @@ impl Signer {
             return Ok(());
         };
         if let (true, Some((version, expires)), Some(key)) = (due.targets, fresh.get(TARGETS).copied(), &keys.targets) {
-            let below = build::to_bins(keys.snapshot.key_id(), keys.snapshot.public());
+            let below = build::to_bins(keys.bins.key_id(), keys.bins.public());
             let file = seal(key.clone(), move || build::targets(version, expires, Some(&below), [])).await?;
             state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
             files.push((layout::file(TARGETS, version), file));
         }
         if let (true, Some((version, expires))) = (due.delegator, fresh.get(BINS).copied()) {
-            let (id, public) = (keys.snapshot.key_id(), keys.snapshot.public());
+            let (id, public) = (keys.bins.key_id(), keys.bins.public());
             for (name, below) in [
                 (layout::file(BINS, version), build::by_prefixes(generation, id, public)),
                 (layout::succinct_bins(version), build::succinct(generation, id, public)),
             ] {
-                let key = keys.snapshot.clone();
+                let key = keys.bins.clone();
                 let file = seal(key, move || build::targets(version, expires, Some(&below), [])).await?;
                 files.push((name, file));
             }
