@@ -256,7 +256,7 @@ pub(super) struct Keys {
 
 /// `$name` has the fields of every key and its own.
 macro_rules! key {
-    ($name:ident { $($own:ident: $kind:ty,)* }) => {
+    ($name:ident { $($own:ident: $kind:ty),* }) => {
         #[derive(Default, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub(super) struct $name {

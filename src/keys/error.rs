@@ -89,6 +89,9 @@ impl KeyError {
                 "restore it from a backup: root lists this key; `keys.*.path` in the configuration says where it is \
                  looked for"
             }
+            Self::File { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+                "name another file: no key is ever overwritten"
+            }
             Self::Parse { .. } => {
                 "`tufgate key show FILE` says what a file holds; where root lists the key that stood there, restore it \
                  from a backup"

@@ -37,7 +37,7 @@ use crate::{
 pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
     recover::check_layout,
-    run::run,
+    run::{Failures, run},
     steady::{Monotonic, uptime},
 };
 use self::{
@@ -171,8 +171,10 @@ pub enum SignerError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Clients would refuse what this key signs.
-    #[error("the root does not list key {key} for `{role}`")]
-    KeyNotInRoot {
+    #[error("{by} does not list key {key} for `{role}`")]
+    KeyNotListed {
+        /// The root, or targets.json.
+        by: &'static str,
         /// The role.
         role: &'static str,
         /// The key's id.
@@ -225,7 +227,7 @@ impl SignerError {
         match self {
             Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
@@ -253,6 +255,8 @@ pub struct Signer {
     last: Option<Duration>,
     /// Observations whose audit lines are written.
     audited: Seq,
+    /// A key failed: it is tried alone before versions are spent on it.
+    doubtful: bool,
 }
 
 impl Signer {
@@ -270,6 +274,7 @@ impl Signer {
             state: None,
             last: None,
             audited: 0,
+            doubtful: false,
         }
     }
 
@@ -300,14 +305,27 @@ impl Signer {
     /// takes the lease and reads everything anew.
     pub async fn turn(&mut self) -> Result<Turn, SignerError> {
         let turn = self.attempt().await;
-        if turn.is_err() {
+        if let Err(error) = &turn {
             self.lease = None;
             self.state = None;
+            self.doubtful = matches!(error, SignerError::Key(_));
         }
         turn
     }
 
+    /// Signs a test message with every key, if one failed before: while it still does, nothing is written.
+    async fn trust_keys(&mut self) -> Result<(), SignerError> {
+        if self.doubtful {
+            for key in self.parts.keys.each() {
+                keys::check(&**key).await?;
+            }
+            self.doubtful = false;
+        }
+        Ok(())
+    }
+
     async fn attempt(&mut self) -> Result<Turn, SignerError> {
+        self.trust_keys().await?;
         let now = self.now()?;
         let Some(fence) = self.leased(now).await? else {
             self.state = None;

@@ -17,7 +17,7 @@ use crate::{
     digest::Digest,
     keys::SigningKey,
     ledger::{Fence, RoleRow, Target},
-    tuf::{build::Meta, layout},
+    tuf::{build::Meta, layout, schema::Delegations},
 };
 
 use super::{
@@ -122,6 +122,10 @@ impl Signer {
         if !online {
             self.offline_targets(&mut state, &files, &roots).await?;
         }
+        self.check_bins_key(&state).await?;
+        if let Some(expires) = state.expires.get(TIMESTAMP) {
+            self.parts.metrics.timestamp_expires.set(expires.as_second());
+        }
         self.count(&mut state).await?;
         Ok(state)
     }
@@ -155,13 +159,45 @@ impl Signer {
         for (kind, role, key) in needed {
             let listed = roots.first().and_then(|root| root.roles.get(&kind));
             if !listed.is_some_and(|listed| listed.keyids.contains(key.key_id())) {
-                return Err(SignerError::KeyNotInRoot {
+                return Err(SignerError::KeyNotListed {
+                    by: "the root",
                     role,
                     key: hex::encode(key.key_id()),
                 });
             }
         }
         Ok(())
+    }
+
+    /// A key that targets.json does not list for `bins` would sign bins that no client accepts.
+    async fn check_bins_key(&self, state: &State) -> Result<(), SignerError> {
+        let Some(version) = state.listed(TARGETS).filter(|_| state.shape != Shape::Flat) else {
+            return Ok(());
+        };
+        // A file that is gone is written anew, with the key of today.
+        let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await? else {
+            return Ok(());
+        };
+        #[derive(serde::Deserialize)]
+        struct Delegating {
+            signed: Listing,
+        }
+        #[derive(serde::Deserialize)]
+        struct Listing {
+            delegations: Option<Delegations>,
+        }
+        let targets: Delegating = parse(&layout::file(TARGETS, version), &file)?;
+        let key = hex::encode(self.parts.keys.bins.key_id());
+        let roles = targets.signed.delegations.and_then(|delegations| delegations.roles);
+        let mut listed = roles.into_iter().flatten().filter(|role| role.name == BINS);
+        match listed.any(|role| role.keyids.contains(&key)) {
+            true => Ok(()),
+            false => Err(SignerError::KeyNotListed {
+                by: "targets.json",
+                role: BINS,
+                key,
+            }),
+        }
     }
 
     /// Follows the depot's timestamp. Its signature is checked, and by its digest the snapshot: the depot may be a
