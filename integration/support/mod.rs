@@ -18,4 +18,5 @@ pub mod repository;
 pub mod scenario;
 pub mod site;
 pub mod stage;
+pub mod vault;
 pub mod verdict;

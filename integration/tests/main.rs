@@ -23,6 +23,7 @@ mod get;
 mod hostile;
 mod http1;
 mod http2;
+mod keys;
 mod matrix;
 mod metadata;
 mod operate;

@@ -122,9 +122,5 @@ impl KeyArgs {
 
 /// A key that cannot be used: exit code 64, but 1 where trying again may help.
 pub fn failed(error: KeyError) -> CliError {
-    let code = if error.transient() { 1 } else { 64 };
-    CliError {
-        code,
-        ..StartError::from(error).into()
-    }
+    StartError::from(error).into()
 }

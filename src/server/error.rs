@@ -120,6 +120,7 @@ impl StartError {
     /// 64 bad configuration, 65 damaged or newer data, 1 anything else (DESIGN 9).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) if error.transient() => 1,
             Self::Listen { .. }
             | Self::AdminNotLoopback { .. }
             | Self::NotInitialised(_)

@@ -160,7 +160,7 @@ mod tests {
         let mut failures = Failures::new(Metrics::new().unwrap());
         let error = SignerError::NoRoot;
         let now = Timestamp::from_second(1_900_000_000).unwrap();
-        let mut another = |failures: &mut Failures| failures.another(&error, minutes(1), now);
+        let another = |failures: &mut Failures| failures.another(&error, minutes(1), now);
         let waits: Vec<_> = (0..12).map(|_| another(&mut failures)).collect();
         assert!(waits.is_sorted());
         assert_eq!((waits[0], waits[11]), BACKOFF);
