@@ -2,8 +2,8 @@
 
     kms.py TROUBLE ALIAS=SPEC ...
 
-Prints its port, then serves until its standard input ends. What moto leaves out of `Sign` is put in here, as KMS
-documents it: MessageType DIGEST, and at most 4,096 bytes of MessageType RAW. While the file TROUBLE exists, every request
+Prints its port, then serves until its standard input ends. What moto's `Sign` lacks is put in here, as KMS
+documents it: MessageType DIGEST, at most 4,096 bytes of MessageType RAW, and a salt of 32 bytes in RSASSA_PSS_SHA_256. While the file TROUBLE exists, every request
 is answered by the exception it names.
 """
 
@@ -20,23 +20,23 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 REGION = "eu-west-1"
 trouble, keys = sys.argv[1], sys.argv[2:]
-as_moto_signs = models.KmsBackend.sign
 as_moto_answers = responses.KmsResponse.sign
 
 
 def sign(self, key_id, message, signing_algorithm):
-    if getattr(self, "digest", False):
-        key = self.describe_key(key_id)
-        digested = utils.Prehashed(hashes.SHA256())
-        if signing_algorithm == "ECDSA_SHA_256":
-            signature = key.private_key.private_key.sign(message, ec.ECDSA(digested))
-        else:
-            pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-            signature = key.private_key.private_key.sign(message, pss, digested)
-        return key.arn, signature, signing_algorithm
-    if len(message) > 4096:
+    key = self.describe_key(key_id)
+    if signing_algorithm not in key.signing_algorithms:
+        raise JsonRESTError("InvalidKeyUsageException", f"{key.key_spec} does not sign with {signing_algorithm}")
+    digest = getattr(self, "digest", False)
+    if not digest and len(message) > 4096:
         raise JsonRESTError("ValidationException", "Message is longer than 4096 bytes")
-    return as_moto_signs(self, key_id, message, signing_algorithm)
+    hashed = utils.Prehashed(hashes.SHA256()) if digest else hashes.SHA256()
+    private = key.private_key.private_key
+    if signing_algorithm == "ECDSA_SHA_256":
+        signature = private.sign(message, ec.ECDSA(hashed))
+    else:
+        signature = private.sign(message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashed)
+    return key.arn, signature, signing_algorithm
 
 
 def answer(self):

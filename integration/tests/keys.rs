@@ -116,7 +116,8 @@ fn softhsm_signs_what_every_client_accepts() {
         hsm.table("bins", "bins", "pin"),
         hsm.table("targets", "top", "pin"),
     ];
-    let gate = started(&Nginx::start(), &tables.concat(), &[("SOFTHSM2_CONF", &hsm.conf())]);
+    let nginx = Nginx::start();
+    let gate = started(&nginx, &tables.concat(), &[("SOFTHSM2_CONF", &hsm.conf())]);
     let (target, bytes) = publish_many(&gate);
     everybody_accepts(&gate, &target, &bytes);
     for (role, keytype) in [("timestamp", "ecdsa"), ("snapshot", "rsa"), ("targets", "ecdsa")] {
@@ -135,7 +136,8 @@ fn kms_signs_what_every_client_accepts() {
         kms.table("bins", "stamp"),
         kms.table("targets", "top"),
     ];
-    let gate = started(&Nginx::start(), &tables.concat(), &CREDENTIALS);
+    let nginx = Nginx::start();
+    let gate = started(&nginx, &tables.concat(), &CREDENTIALS);
     let (target, bytes) = publish_many(&gate);
     let bin = fs::read_dir(gate.dir.join("metadata"))
         .unwrap()
@@ -158,7 +160,8 @@ fn a_program_signs_what_every_client_accepts() {
         program.table("snapshot", "shot", "ecdsa", "base64"),
         program.table("targets", "top", "rsa", "raw"),
     ];
-    let gate = started(&Nginx::start(), &tables.concat(), &[]);
+    let nginx = Nginx::start();
+    let gate = started(&nginx, &tables.concat(), &[]);
     let (target, bytes) = publish_many(&gate);
     everybody_accepts(&gate, &target, &bytes);
     assert_eq!(keytypes(&gate, "1.root.json", "targets"), ["rsa"]);
@@ -220,7 +223,8 @@ fn a_token_that_is_pulled_out_delays_publishing_alone() {
         hsm.table("timestamp", "stamp", "pin"),
         hsm.table("snapshot", "shot", "pin"),
     ];
-    let mut gate = started(&Nginx::start(), &tables.concat(), &[("SOFTHSM2_CONF", &hsm.conf())]);
+    let nginx = Nginx::start();
+    let mut gate = started(&nginx, &tables.concat(), &[("SOFTHSM2_CONF", &hsm.conf())]);
     outage(&mut gate, || hsm.unplug(), || hsm.plug());
 }
 

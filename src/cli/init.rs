@@ -204,7 +204,7 @@ pub async fn init(
     let roles = TopLevel {
         root: held_by(&roots, threshold),
         timestamp: held_by(&[timestamp], 1),
-        snapshot: held_by(&[snapshot], 1),
+        snapshot: held_by(std::slice::from_ref(&snapshot), 1),
         targets: match &targets {
             Some(key) => held_by(std::slice::from_ref(key), 1),
             None => held_by(&roots, threshold),

@@ -2,7 +2,8 @@
 //!
 //! The program gets the bytes to be signed on its standard input, up to its end, and writes one signature to its standard
 //! output: as it is, or as text in base64 or hex. ECDSA in DER (RFC 3279, 2.2.3), or as two numbers of 32 bytes (IEEE
-//! P1363). Which of them it is shows by verifying it, which is done in any case. An exit code other than 0 is a failure,
+//! P1363). RSASSA-PSS with a salt of 32 bytes. Which form it is shows by
+//! verifying it, which is done in any case. An exit code other than 0 is a failure,
 //! and what it says on standard error is shown. It runs without a shell, in a process group of its own that is killed
 //! when its time is up.
 

@@ -248,7 +248,8 @@ mod tests {
     #[tokio::test]
     async fn its_publications_are_counted_and_its_death_is_no_refusal() {
         let dir = tempfile::tempdir().unwrap();
-        let body = "echo ready; echo published 0.5; echo published 1.5; echo noise; kill -9 $$";
+        let body = "echo ready; echo published 0.5; echo failing 1900000000 3; echo published 1.5; echo noise; \
+                    echo failing 1900000000 4; kill -9 $$";
         let child = script(dir.path(), body).start().await.unwrap();
         let metrics = Metrics::new().unwrap();
         let death = child
@@ -259,6 +260,8 @@ mod tests {
         assert!(death.to_string().contains("signal: 9"), "{death}");
         assert_eq!(metrics.publications_total.get(), 2);
         assert_eq!(metrics.publication_seconds.get_sample_sum(), 2.0);
+        assert_eq!(metrics.signing_failures_total.get(), 4);
+        assert_eq!(metrics.signing_failing_since_seconds.get(), 1_900_000_000);
     }
 
     #[tokio::test]
