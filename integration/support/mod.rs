@@ -19,4 +19,5 @@ pub mod repository;
 pub mod scenario;
 pub mod site;
 pub mod stage;
+pub mod vault;
 pub mod verdict;

@@ -25,6 +25,7 @@ mod grow;
 mod hostile;
 mod http1;
 mod http2;
+mod keys;
 mod matrix;
 mod metadata;
 mod operate;

@@ -21,12 +21,13 @@ mod draft;
 mod drift;
 pub mod get;
 pub mod init;
-mod open_key;
+mod key;
 mod operator;
 pub mod policy;
 mod quickstart;
 mod retract;
 mod serve;
+pub mod signing;
 mod status;
 mod tuf;
 mod verify;
@@ -46,6 +47,7 @@ enum Command {
     Drift(drift::Drift),
     Get(get::GetArgs),
     Init(ceremony::Init),
+    Key(key::Key),
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Policy(policy) => policy.run(&mut std::io::stdout()).map_err(CliError::from),
             Command::Init(init) => init.run(),
+            Command::Key(key) => key.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
             Command::Root(root) => root.run(),

@@ -1,8 +1,14 @@
 //! What a configuration says of files, checked against the disk.
 
-use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    iter,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
-use super::{Config, ConfigError, KeyFile, Passphrase, error::Source};
+use super::{Config, ConfigError, KeyPlace, KeySource, Passphrase, error::Source};
 
 /// What to do about a secret that is not there.
 const MISSING: &str =
@@ -11,6 +17,11 @@ const MISSING: &str =
 const UNREADABLE: &str =
     "only its owner may read it (mode 600): run as that user, or `chown` it to the user that runs the signer";
 
+/// Where systemd puts a credential (systemd.exec(5), `LoadCredential=`); `None` where it runs nothing.
+pub fn credential(name: &str) -> Option<PathBuf> {
+    Some(Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name))
+}
+
 impl Config {
     /// Checks that the online keys are there, that nobody but their owner may read them or their passphrases, and that
     /// passphrases can be had. For the process that opens keys, and for `serve --check`.
@@ -18,42 +29,81 @@ impl Config {
         // Read again for the places of keys only; without it, errors lack a line.
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let source = Source::new(&text, &self.file);
-        let keys = [
-            (
-                "timestamp",
-                Some(&self.keys.timestamp),
-                self.keys.old.timestamp.as_ref(),
-            ),
-            ("snapshot", Some(&self.keys.snapshot), self.keys.old.snapshot.as_ref()),
-            ("targets", self.keys.targets.as_ref(), self.keys.old.targets.as_ref()),
-        ];
-        for (role, key, old) in keys {
-            if let Some(key) = key {
-                check_key(&source, &["keys", role], role, key)?;
-            }
-            if let Some(old) = old {
-                check_key(&source, &["keys", "old", role], &format!("old {role}"), old)?;
-            }
+        for (name, key) in self.keys.each() {
+            check_key(&source, name, key)?;
         }
         Ok(())
     }
 }
 
-fn check_key(source: &Source<'_>, table: &[&str], role: &str, key: &KeyFile) -> Result<(), ConfigError> {
-    let at = |field| [table, &[field]].concat();
-    check_secret(source, &at("path"), &format!("the {role} key"), &key.path)
-        .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
-    match &key.passphrase {
-        None => Ok(()),
+fn check_key(source: &Source<'_>, name: &str, key: &KeySource) -> Result<(), ConfigError> {
+    // `[keys.old.timestamp]` is the table of `old.timestamp`, which people call the old timestamp key.
+    let table: Vec<_> = iter::once("keys").chain(name.split('.')).collect();
+    let at = |rest: &[&'static str]| [&table, rest].concat();
+    let key_name = name.replace('.', " ");
+    match &key.place {
+        KeyPlace::File(file) => {
+            check_secret(source, &at(&["path"]), &format!("the {key_name} key"), &file.path)
+                .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
+            let shown = format!("the passphrase of the {key_name} key");
+            check_passphrase(source, &table, "passphrase", &shown, file.passphrase.as_ref())
+        }
+        KeyPlace::Command(command) => {
+            let what = format!("the public half of the {key_name} key");
+            check_file(source, &at(&["command", "public"]), &what, &command.public)
+        }
+        KeyPlace::Pkcs11(token) => {
+            let what = format!("the library of the {key_name} key's token");
+            check_file(source, &at(&["pkcs11", "module"]), &what, &token.module)?;
+            let shown = format!("the PIN of the {key_name} key's token");
+            check_passphrase(source, &at(&["pkcs11"]), "pin", &shown, token.pin.as_ref())
+        }
+        KeyPlace::AwsKms(_) => Ok(()),
+    }
+}
+
+/// Whether a passphrase or PIN, which people are `shown` as such, can be had.
+fn check_passphrase(
+    source: &Source<'_>,
+    table: &[&str],
+    what: &str,
+    shown: &str,
+    secret: Option<&Passphrase>,
+) -> Result<(), ConfigError> {
+    let at = |way: &str, message: String| {
+        let key = format!("{what}_{way}");
+        source.at(&[table, &[key.as_str()]].concat(), message)
+    };
+    match secret {
+        None | Some(Passphrase::Prompt) => Ok(()),
         Some(Passphrase::Env(name)) if std::env::var_os(name).is_some() => Ok(()),
-        Some(Passphrase::Env(name)) => {
-            let message = format!("environment variable `{name}`, the passphrase of the {role} key, is not set");
-            Err(source.at(&at("passphrase_env"), message))
-        }
+        Some(Passphrase::Env(name)) => Err(at("env", format!("environment variable `{name}`, {shown}, is not set"))),
         Some(Passphrase::File(path)) => {
-            let what = format!("the passphrase of the {role} key");
-            check_secret(source, &at("passphrase_file"), &what, path)
+            let key = format!("{what}_file");
+            check_secret(source, &[table, &[key.as_str()]].concat(), shown, path)
         }
+        Some(Passphrase::Fd(number)) if Path::new(&format!("/dev/fd/{number}")).exists() => Ok(()),
+        Some(Passphrase::Fd(number)) => Err(at("fd", format!("file descriptor {number}, {shown}, is not open"))),
+        Some(Passphrase::Credential(name)) => match credential(name) {
+            Some(path) if path.exists() => Ok(()),
+            _ => {
+                let error = at(
+                    "credential",
+                    format!("there is no systemd credential `{name}`, {shown}"),
+                );
+                Err(error.hint(format!("`LoadCredentialEncrypted={name}` in the service's unit")))
+            }
+        },
+    }
+}
+
+/// A file that can be read, by whomever.
+fn check_file(source: &Source<'_>, key: &[&str], what: &str, path: &Path) -> Result<(), ConfigError> {
+    let opened = fs::File::open(path).and_then(|file| file.metadata());
+    match opened {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(source.at(key, format!("{what}, `{}`, is not a file", path.display()))),
+        Err(why) => Err(source.at(key, format!("cannot read {what}, `{}`: {why}", path.display()))),
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 mod examples;
 mod files;
+mod keys;
 mod listener;
 mod raw;
 mod rules;
@@ -26,6 +27,8 @@ use std::{
 use crate::policy::Policy;
 
 pub use error::ConfigError;
+pub use files::credential;
+pub use keys::{KeyCommand, KeyFile, KeyInKms, KeyPlace, KeySource, KeyToken, Keys, OldKeys, Passphrase, described};
 pub use template::{QuickstartTemplate, template};
 
 /// A validated configuration; relative paths are resolved against the file's folder.
@@ -256,48 +259,6 @@ pub struct Tuf {
     pub max_bin_targets: u64,
     /// Most bytes of a bin's file (1,000,000).
     pub max_bin_bytes: u64,
-}
-
-/// Where a key is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyFile {
-    /// PKCS#8 PEM, plain or encrypted.
-    pub path: PathBuf,
-    /// Environment variable or file that holds the passphrase.
-    pub passphrase: Option<Passphrase>,
-}
-
-/// Where a passphrase comes from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Passphrase {
-    /// An environment variable.
-    Env(String),
-    /// A file.
-    File(PathBuf),
-}
-
-/// `[keys]`: the online keys; targets is absent where it is signed offline.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Keys {
-    /// Signs timestamp.json.
-    pub timestamp: KeyFile,
-    /// Signs snapshot, the bins and their delegator.
-    pub snapshot: KeyFile,
-    /// Signs targets.json.
-    pub targets: Option<KeyFile>,
-    /// Keys on their way out.
-    pub old: OldKeys,
-}
-
-/// `[keys.old]`: keys that sign beside the new ones while a rotation lasts.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OldKeys {
-    /// The last key of timestamp.json.
-    pub timestamp: Option<KeyFile>,
-    /// The last key of snapshot.
-    pub snapshot: Option<KeyFile>,
-    /// The last key of targets.json.
-    pub targets: Option<KeyFile>,
 }
 
 /// `[admin]`

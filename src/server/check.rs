@@ -22,7 +22,7 @@ use crate::{
 /// would start from both.
 pub async fn check(config: &Config) -> Result<(), StartError> {
     config.check_files()?;
-    let keys = OnlineKeys::open(config)?;
+    let keys = OnlineKeys::open(config).await?;
     HttpUpstream::new(&config.upstream, &Authorities::load(&config.upstream)?)?;
     if let Some(files) = &config.gate.tls {
         Certificate::load(&files.certificate, &files.key, SystemClock.now())?;

@@ -120,6 +120,7 @@ impl StartError {
     /// 64 bad configuration, 65 damaged or newer data, 1 anything else (DESIGN 9).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) if error.transient() => 1,
             Self::Listen { .. }
             | Self::AdminNotLoopback { .. }
             | Self::NotInitialised(_)
@@ -163,13 +164,10 @@ impl StartError {
                  clients the new root"
                     .to_owned(),
             ),
-            Self::Key(error @ KeyError::File { .. }) => error.hint().map(str::to_owned),
+            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) => error.hint().map(str::to_owned),
             Self::Wake(WakeError::Bind { .. }) => {
                 Some("a socket's whole path may hold about 100 bytes; change `socket` under `[signer]`".to_owned())
-            }
-            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
-            Self::Key(KeyError::NeedsPassphrase { .. } | KeyError::Passphrase { .. }) => {
-                Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
             }
             Self::Config(error) => error.hint.clone(),
             Self::Tls(error) => error.hint(),

@@ -29,9 +29,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, KeySource, Keys},
     depot::{Depot, DepotError},
-    keys::{KeyError, SigningKey, file::FileKey},
+    keys::{self, KeyError, SigningKey},
     ledger::{Fence, Ledger, LedgerError, Observation, Seq},
     telemetry::Metrics,
     tuf::canonical::CanonicalError,
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
     recover::check_layout,
-    run::run,
+    run::{Failures, run},
     steady::{Monotonic, uptime},
 };
 use self::{
@@ -59,8 +59,10 @@ const LOOKS: usize = 20;
 pub struct OnlineKeys {
     /// Signs timestamp.json.
     pub timestamp: Arc<dyn SigningKey>,
-    /// Signs snapshot, the bins and their delegator.
+    /// Signs snapshot.
     pub snapshot: Arc<dyn SigningKey>,
+    /// Signs the bins and their delegator; the snapshot key, unless they have one of their own.
+    pub bins: Arc<dyn SigningKey>,
     /// Signs targets.json; absent where that is signed offline.
     pub targets: Option<Arc<dyn SigningKey>>,
     /// Keys on their way out.
@@ -85,20 +87,46 @@ fn both(key: &Arc<dyn SigningKey>, old: &Option<Arc<dyn SigningKey>>) -> Vec<Arc
     std::iter::once(key).chain(other).cloned().collect()
 }
 
+async fn opened(source: &Option<KeySource>) -> Result<Option<Arc<dyn SigningKey>>, KeyError> {
+    match source {
+        Some(source) => keys::open(source).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 impl OnlineKeys {
-    /// Opens the key files a configuration names.
-    pub fn open(config: &Config) -> Result<Self, KeyError> {
-        let open = |file| FileKey::open(file).map(|key| Arc::new(key) as Arc<dyn SigningKey>);
+    /// Opens the keys a configuration names.
+    pub async fn open(config: &Config) -> Result<Self, KeyError> {
+        let Keys {
+            timestamp,
+            snapshot,
+            bins,
+            targets,
+            old,
+        } = &config.keys;
+        let snapshot = keys::open(snapshot).await?;
         Ok(Self {
-            timestamp: open(&config.keys.timestamp)?,
-            snapshot: open(&config.keys.snapshot)?,
-            targets: config.keys.targets.as_ref().map(open).transpose()?,
+            timestamp: keys::open(timestamp).await?,
+            bins: opened(bins).await?.unwrap_or_else(|| snapshot.clone()),
+            snapshot,
+            targets: opened(targets).await?,
             old: OldKeys {
-                timestamp: config.keys.old.timestamp.as_ref().map(open).transpose()?,
-                snapshot: config.keys.old.snapshot.as_ref().map(open).transpose()?,
-                targets: config.keys.old.targets.as_ref().map(open).transpose()?,
+                timestamp: opened(&old.timestamp).await?,
+                snapshot: opened(&old.snapshot).await?,
+                targets: opened(&old.targets).await?,
             },
         })
+    }
+
+    /// Each key once.
+    fn each(&self) -> impl Iterator<Item = &Arc<dyn SigningKey>> {
+        let own = (!Arc::ptr_eq(&self.bins, &self.snapshot)).then_some(&self.bins);
+        let old = [&self.old.timestamp, &self.old.snapshot, &self.old.targets];
+        [&self.timestamp, &self.snapshot]
+            .into_iter()
+            .chain(own)
+            .chain(&self.targets)
+            .chain(old.into_iter().flatten())
     }
 
     /// Those that sign timestamp.json.
@@ -191,8 +219,10 @@ pub enum SignerError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Clients would refuse what this key signs.
-    #[error("the root does not list key {key} for `{role}`")]
-    KeyNotInRoot {
+    #[error("{by} does not list key {key} for `{role}`")]
+    KeyNotListed {
+        /// The root, or targets.json.
+        by: &'static str,
         /// The role.
         role: &'static str,
         /// The key's id.
@@ -248,8 +278,7 @@ impl SignerError {
         match self {
             Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::KeyNotInTargets(_) | Self::Layout { .. } => 64,
-            Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
@@ -277,6 +306,8 @@ pub struct Signer {
     last: Option<Duration>,
     /// Observations whose audit lines are written.
     audited: Seq,
+    /// A key failed: it is tried alone before versions are spent on it.
+    doubtful: bool,
 }
 
 impl Signer {
@@ -294,6 +325,7 @@ impl Signer {
             state: None,
             last: None,
             audited: 0,
+            doubtful: false,
         }
     }
 
@@ -324,14 +356,28 @@ impl Signer {
     /// takes the lease and reads everything anew.
     pub async fn turn(&mut self) -> Result<Turn, SignerError> {
         let turn = self.attempt().await;
-        if turn.is_err() {
+        if let Err(error) = &turn {
             self.lease = None;
             self.state = None;
+            self.doubtful = matches!(error, SignerError::Key(_));
         }
         turn
     }
 
+    /// Signs a test message with every key, if one failed before: while it still does, nothing is written.
+    async fn trust_keys(&mut self) -> Result<(), SignerError> {
+        if self.doubtful {
+            self.renew_keys().await?;
+            for key in self.parts.keys.each() {
+                keys::check(&**key).await?;
+            }
+            self.doubtful = false;
+        }
+        Ok(())
+    }
+
     async fn attempt(&mut self) -> Result<Turn, SignerError> {
+        self.trust_keys().await?;
         let now = self.now()?;
         let Some(fence) = self.leased(now).await? else {
             self.state = None;
@@ -341,7 +387,7 @@ impl Signer {
         let mut state = match known {
             Some(state) if !self.superseded(&state).await? => state,
             known => {
-                self.renew_keys()?;
+                self.renew_keys().await?;
                 let mut state = self.read_state(Some(fence), now).await?;
                 if known.is_some_and(|known| known.root < state.root) {
                     tracing::info!(root.version = state.root, "a new root is taken up");

@@ -288,7 +288,7 @@ impl Signer {
 
     fn bin_keys(&self, shape: Shape) -> Result<Vec<Arc<dyn SigningKey>>, SignerError> {
         let keys = match shape {
-            Shape::Bins(_) => vec![self.parts.keys.snapshot.clone()],
+            Shape::Bins(_) => vec![self.parts.keys.bins.clone()],
             Shape::Flat => self.parts.keys.of_targets(),
         };
         if keys.is_empty() {
@@ -312,18 +312,18 @@ impl Signer {
         };
         let online = keys.of_targets();
         if let (true, Some((version, expires)), false) = (due.targets, fresh.get(TARGETS).copied(), online.is_empty()) {
-            let below = build::to_bins(keys.snapshot.key_id(), keys.snapshot.public());
+            let below = build::to_bins(keys.bins.key_id(), keys.bins.public());
             let file = seal(online, move || build::targets(version, expires, Some(&below), [])).await?;
             state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
             files.push((layout::file(TARGETS, version), file));
         }
         if let (true, Some((version, expires))) = (due.delegator, fresh.get(BINS).copied()) {
-            let (id, public) = (keys.snapshot.key_id(), keys.snapshot.public());
+            let (id, public) = (keys.bins.key_id(), keys.bins.public());
             for (name, below) in [
                 (layout::file(BINS, version), build::by_prefixes(generation, id, public)),
                 (layout::succinct_bins(version), build::succinct(generation, id, public)),
             ] {
-                let key = keys.snapshot.clone();
+                let key = keys.bins.clone();
                 let file = seal(vec![key], move || build::targets(version, expires, Some(&below), [])).await?;
                 files.push((name, file));
             }

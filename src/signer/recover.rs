@@ -20,7 +20,7 @@ use crate::{
     digest::Digest,
     keys::SigningKey,
     ledger::{Fence, RoleRow, Target},
-    tuf::{build::Meta, layout},
+    tuf::{build::Meta, layout, schema::Delegations},
 };
 
 use super::{
@@ -138,6 +138,9 @@ impl Signer {
         if let Some(root) = roots.first() {
             self.check_delegations(&mut state, root).await?;
         }
+        if let Some(expires) = state.expires.get(TIMESTAMP) {
+            self.parts.metrics.timestamp_expires.set(expires.as_second());
+        }
         self.count(&mut state).await?;
         Ok(state)
     }
@@ -172,7 +175,8 @@ impl Signer {
             let listed = |key: &Arc<dyn SigningKey>| listed.is_some_and(|listed| listed.keyids.contains(key.key_id()));
             // While a rotation lasts, the root lists the new key, or the old one, or both.
             if !keys.iter().any(listed) {
-                return Err(SignerError::KeyNotInRoot {
+                return Err(SignerError::KeyNotListed {
+                    by: "the root",
                     role,
                     key: hex::encode(key.key_id()),
                 });

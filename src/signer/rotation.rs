@@ -29,11 +29,11 @@ impl Signer {
     }
 
     /// Opens the keys that the configuration names now: a root that is new, or keys that fail, may be why it was changed.
-    pub(super) fn renew_keys(&mut self) -> Result<(), SignerError> {
+    pub(super) async fn renew_keys(&mut self) -> Result<(), SignerError> {
         match self.parts.config.keys_now() {
             Ok(None) => {}
             Ok(Some(config)) => {
-                self.parts.keys = OnlineKeys::open(&config)?;
+                self.parts.keys = OnlineKeys::open(&config).await?;
                 self.parts.config = Arc::new(config);
                 tracing::info!("the keys that the configuration names now are in use");
             }
@@ -46,7 +46,7 @@ impl Signer {
     /// since one publication must switch from the old key to the new.
     pub(super) async fn check_delegations(&self, state: &mut State, root: &Root) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
-        let (id, online) = (hex::encode(keys.snapshot.key_id()), keys.targets.is_some());
+        let (id, online) = (hex::encode(keys.bins.key_id()), keys.targets.is_some());
         if let Some(version) = state.listed(TARGETS)
             && let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await?
         {
@@ -63,7 +63,11 @@ impl Signer {
                     state.expires.remove(TARGETS);
                 }
                 (false, _) if !listed.is_some_and(|listed| listed.contains(&id)) => {
-                    return Err(SignerError::KeyNotInTargets(id));
+                    return Err(SignerError::KeyNotListed {
+                        by: "targets.json",
+                        role: BINS,
+                        key: id,
+                    });
                 }
                 (false, _) if !accepted => {
                     tracing::error!(
@@ -79,7 +83,7 @@ impl Signer {
             let bins: Signed<Targets> = parse(&layout::succinct_bins(version), &file)?;
             let listed = bins.signed.delegations.and_then(|below| below.succinct_roles);
             let ours = listed.is_some_and(|listed| listed.keyids == [id.as_str()]);
-            if !ours || bins.signatures.iter().all(|line| line.keyid != *keys.snapshot.key_id()) {
+            if !ours || bins.signatures.iter().all(|line| line.keyid != *keys.bins.key_id()) {
                 state.expires.remove(BINS);
                 for bin in 0..state.shape.count() {
                     // As if they had never been written: all in one publication, not a few a turn.

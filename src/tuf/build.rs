@@ -76,7 +76,10 @@ impl Meta {
     }
 }
 
-/// The file as it lies in the depot: canonical `signed` beside its signatures.
+/// The file as it lies in the depot: `signed`, which comes in canonical form, beside its signatures.
+///
+/// Where it lists a key in PEM, its canonical form is no JSON: line ends stand raw in it, and are escaped here. Clients
+/// read it and make the canonical form again.
 pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes {
     let mut out = Vec::with_capacity(signed.len() + 64 + signatures.len() * 240);
     out.extend_from_slice(b"{\"signatures\":[");
@@ -91,7 +94,17 @@ pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"signed\":");
-    out.extend_from_slice(signed);
+    // Control characters stand in strings only: there is no white space outside.
+    let mut rest = signed;
+    while let Some(at) = rest.iter().position(|byte| *byte < b' ') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
     out.push(b'}');
     out.into()
 }

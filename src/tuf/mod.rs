@@ -6,7 +6,6 @@ pub mod hashes;
 pub mod json;
 pub mod key;
 pub mod layout;
-pub mod pem;
 pub mod schema;
 mod signature;
 pub mod verify;

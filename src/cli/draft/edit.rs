@@ -10,8 +10,8 @@ use super::{failed, file};
 use crate::{
     ceremony::{Kind, Proposal},
     cli::{CliError, ask},
+    keys::public::Public,
     terminal::printable,
-    tuf::pem,
 };
 
 /// What is to change.
@@ -168,13 +168,14 @@ fn listing(proposal: &Proposal) -> String {
 
 fn public_key(path: &std::path::Path) -> Result<Key, CliError> {
     let text = String::from_utf8_lossy(&file::read(path)?).into_owned();
-    pem::public_key(&text).map_err(|why| {
+    let public = Public::parse(&text).map_err(|why| {
         let failed = CliError::failed(format_args!("`{}`: {}", path.display(), printable(&why)));
         match why.contains("private key") {
             true => failed.hint(format_args!("`openssl pkey -in {} -pubout` writes it", path.display())),
             false => failed,
         }
-    })
+    })?;
+    Ok(public.key().clone())
 }
 
 fn scoped(text: &str) -> (Option<String>, String) {

@@ -7,7 +7,10 @@ use clap::Args;
 use super::{failed, file, moment, show};
 use crate::{
     ceremony::{Draft, Kind},
-    cli::{CliError, ask, block_on, open_key::KeyArgs, print_json},
+    cli::{
+        CliError, ask, block_on, print_json,
+        signing::{self, PassphraseArgs},
+    },
     clock::{Clock as _, SystemClock},
     terminal::printable,
 };
@@ -19,10 +22,13 @@ use crate::{
 pub struct Sign {
     /// The draft; the signature is written into it
     draft: PathBuf,
+    /// Sign with this key: a file that holds it, or `NAME.toml`, which describes a token, a program or a key of AWS KMS
+    #[arg(long, value_name = "KEY")]
+    key: Option<PathBuf>,
     #[command(flatten)]
-    key: KeyArgs,
+    passphrase: PassphraseArgs,
     /// Take the signatures of this metadata file, made by another tool over what the draft proposes
-    #[arg(long, value_name = "FILE", conflicts_with = "key", required_unless_present = "key")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "PassphraseArgs"], required_unless_present = "key")]
     import: Option<PathBuf>,
     /// Refuse a draft that does not stand on this root
     #[arg(long, value_name = "FILE")]
@@ -44,8 +50,9 @@ impl Sign {
             draft.stands_on(&file::read(trusted)?).map_err(failed)?;
         }
         eprint!("{}", show::review(&draft));
-        let added = match self.key.open()? {
-            Some(key) => {
+        let added = match &self.key {
+            Some(path) => {
+                let key = block_on(signing::open(path, &self.passphrase))??;
                 let id = hex::encode(key.key_id());
                 match draft.has_signed(&id).map_err(failed)? {
                     true => vec![(id, false)],
@@ -53,9 +60,7 @@ impl Sign {
                         let question = format!("sign it as {}?", printable(&draft.label(&id).to_string()));
                         self.confirm(&question)?;
                         let message = draft.message().map_err(failed)?;
-                        let signature = block_on(key.sign(&message))?;
-                        let signature =
-                            signature.map_err(|error| CliError::from(crate::server::StartError::from(error)))?;
+                        let signature = block_on(key.sign(&message))?.map_err(signing::failed)?;
                         vec![(
                             id.clone(),
                             draft.add_signature(&id, signature, moment()).map_err(failed)?,

@@ -112,6 +112,7 @@ async fn a_planned_rotation_serves_clients_of_both_roots() {
     };
     world.keys.timestamp = key(5);
     world.keys.snapshot = key(6);
+    world.keys.bins = key(6);
     world.keys.targets = Some(key(7));
     let mut signer = world.signer("a");
     world.put("a", "a").await;
@@ -147,7 +148,7 @@ async fn a_revoked_key_signs_no_more_and_a_new_one_signs_all_at_once() {
     put_root(&world, 2, &[5], &[6], &[3]).await;
     let error = signer.turn().await.unwrap_err();
     assert!(
-        matches!(error, SignerError::KeyNotInRoot { role: "timestamp", .. }),
+        matches!(error, SignerError::KeyNotListed { role: "timestamp", .. }),
         "{error}"
     );
     assert!(
@@ -157,6 +158,7 @@ async fn a_revoked_key_signs_no_more_and_a_new_one_signs_all_at_once() {
 
     world.keys.timestamp = key(5);
     world.keys.snapshot = key(6);
+    world.keys.bins = key(6);
     let mut signer = world.signer("a");
     assert!(matches!(signer.turn().await.unwrap(), Turn::Published { .. }));
     assert!(accepted(&world, 2).await);
@@ -201,10 +203,11 @@ async fn offline_targets_are_taken_up_while_the_signer_runs() {
 
     let mut parts = world.parts("a");
     parts.keys.snapshot = key(8);
+    parts.keys.bins = key(8);
     parts.keys.old.snapshot = Some(key(2));
     let error = world.signer_of(parts).turn().await.unwrap_err();
     assert!(
-        matches!(&error, SignerError::KeyNotInTargets(id) if *id == hex::encode(key(8).key_id())),
+        matches!(&error, SignerError::KeyNotListed { role: "bins", key: id, .. } if *id == hex::encode(key(8).key_id())),
         "{error}"
     );
     assert!(error.fatal() && error.exit_code() == 64);

@@ -17,7 +17,7 @@ use tough::schema::{self, Root, Signed};
 use super::super::*;
 use crate::{
     clock::ManualClock,
-    config::{Admin, Gate, KeyFile, Keys, Layout, Log, Tuf, UpstreamConfig},
+    config::{Admin, Gate, KeyFile, KeyPlace, KeySource, Keys, Layout, Log, Tuf, UpstreamConfig},
     depot::{TIMESTAMP, memory::MemoryDepot},
     digest::Digest,
     keys::memory::MemoryKey,
@@ -52,9 +52,12 @@ pub(crate) fn tuf() -> Tuf {
 }
 
 pub(crate) fn config() -> Config {
-    let key = || KeyFile {
-        path: PathBuf::new(),
-        passphrase: None,
+    let key = || KeySource {
+        name: "test".to_owned(),
+        place: KeyPlace::File(KeyFile {
+            path: PathBuf::new(),
+            passphrase: None,
+        }),
     };
     let listen = "127.0.0.1:0".parse().unwrap();
     let second = Duration::from_secs(1);
@@ -109,6 +112,7 @@ pub(crate) fn config() -> Config {
         keys: Keys {
             timestamp: key(),
             snapshot: key(),
+            bins: None,
             targets: Some(key()),
             old: crate::config::OldKeys::default(),
         },
@@ -149,6 +153,7 @@ impl World {
         let keys = OnlineKeys {
             timestamp: key(1),
             snapshot: key(2),
+            bins: key(if config.keys.bins.is_some() { 5 } else { 2 }),
             targets: config.keys.targets.is_some().then(|| key(3)),
             old: OldKeys::default(),
         };
