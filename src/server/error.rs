@@ -180,6 +180,13 @@ impl StartError {
                     .to_owned(),
             )
             }
+            Self::Signer(SignerError::KeyNotListed { by, role, .. }) => {
+                let ceremony = if *by == "targets.json" { "targets" } else { "root" };
+                Some(format!(
+                    "name the key that is listed under `[keys]`, or list this one: `tufgate {ceremony} draft --add-key \
+                     {role}:NAME=FILE`"
+                ))
+            }
             Self::Signer(SignerError::Layout { .. }) => Some(
                 "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"
                     .to_owned(),

@@ -189,16 +189,15 @@ pub enum SignerError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Clients would refuse what this key signs.
-    #[error("the root does not list key {key} for `{role}`")]
-    KeyNotInRoot {
+    #[error("{by} does not list key {key} for `{role}`")]
+    KeyNotListed {
+        /// The root, or targets.json.
+        by: &'static str,
         /// The role.
         role: &'static str,
         /// The key's id.
         key: String,
     },
-    /// Clients would refuse the bins that this key signs.
-    #[error("targets.json, which is signed offline, does not list key {0} for `bins`")]
-    KeyNotInTargets(String),
     /// The depot was laid out otherwise.
     #[error("the depot's metadata has another layout than the configuration: it does not list `{role}`")]
     Layout {
@@ -246,8 +245,7 @@ impl SignerError {
         match self {
             Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::KeyNotInTargets(_) | Self::Layout { .. } => 64,
-            Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }

@@ -168,7 +168,8 @@ impl Signer {
             let listed = |key: &Arc<dyn SigningKey>| listed.is_some_and(|listed| listed.keyids.contains(key.key_id()));
             // While a rotation lasts, the root lists the new key, or the old one, or both.
             if !keys.iter().any(listed) {
-                return Err(SignerError::KeyNotInRoot {
+                return Err(SignerError::KeyNotListed {
+                    by: "the root",
                     role,
                     key: hex::encode(key.key_id()),
                 });

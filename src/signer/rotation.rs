@@ -63,7 +63,11 @@ impl Signer {
                     state.expires.remove(TARGETS);
                 }
                 (false, _) if !listed.is_some_and(|listed| listed.contains(&id)) => {
-                    return Err(SignerError::KeyNotInTargets(id));
+                    return Err(SignerError::KeyNotListed {
+                        by: "targets.json",
+                        role: BINS,
+                        key: id,
+                    });
                 }
                 (false, _) if !accepted => {
                     tracing::error!(

@@ -236,7 +236,7 @@ async fn keys_the_root_does_not_list_are_not_used() {
     std::mem::swap(&mut parts.keys.timestamp, &mut parts.keys.snapshot);
     let error = world.signer_of(parts).turn().await.unwrap_err();
     assert!(
-        matches!(error, SignerError::KeyNotInRoot { role: "timestamp", .. }),
+        matches!(error, SignerError::KeyNotListed { role: "timestamp", .. }),
         "{error}"
     );
     let bare = World::new().await;
