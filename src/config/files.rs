@@ -191,6 +191,41 @@ mod tests {
     }
 
     #[test]
+    fn keys_on_their_way_out_are_named_and_checked() {
+        let home = home("[keys.old.timestamp]\npath = \"keys/last.pem\"\n");
+        let error = home.config.check_files().unwrap_err();
+        assert!(
+            error.message.starts_with("cannot read the old timestamp key"),
+            "{error}"
+        );
+        assert_eq!(error.line, Some(6));
+        home.put("keys/last.pem", 0o600);
+        home.config.check_files().unwrap();
+        let bare = "[upstream]\nurl = \"http://h\"\n[keys.old.snapshot]\npassphrase_env = \"X\"\n";
+        let error = Config::parse(bare, "tufgate.toml").unwrap_err();
+        assert!(error.message.contains("`keys.old.snapshot` needs a `path`"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_read_again_where_they_changed() {
+        let home = home("");
+        home.remove("tufgate.toml");
+        assert!(home.config.keys_now().unwrap().is_none(), "there is no file");
+        let text = "[upstream]\nurl = \"http://h\"\n[signer]\nsocket = \"/run/s\"\n";
+        fs::write(&home.config.file, text).unwrap();
+        assert!(home.config.keys_now().unwrap().is_none(), "the same keys");
+        fs::write(
+            &home.config.file,
+            format!("{text}[keys.timestamp]\npath = \"new.pem\"\n"),
+        )
+        .unwrap();
+        let now = home.config.keys_now().unwrap().unwrap();
+        assert!(now.keys.timestamp.path.ends_with("new.pem"));
+        fs::write(&home.config.file, "[keys").unwrap();
+        assert!(home.config.keys_now().is_err());
+    }
+
+    #[test]
     fn an_offline_targets_key_is_not_asked_for() {
         let home = home("[keys.targets]\noffline = true\n");
         home.remove("keys/targets.pem");

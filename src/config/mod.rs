@@ -78,7 +78,8 @@ impl Config {
         Self::parse(&text, file)
     }
 
-    /// Checks the text of a configuration; `file` names it in errors and resolves its relative paths.
+    /// Checks the text of a configuration; `file` names it in errors and resolves its relative paths, and the signer reads
+    /// `[keys]` there again when keys are rotated.
     ///
     /// Reads the environment variable or file of `[upstream.identity]`, if there is one, and nothing else.
     pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, ConfigError> {

@@ -178,6 +178,13 @@ impl StartError {
                     .to_owned(),
             )
             }
+            Self::Signer(SignerError::KeyNotListed { by, role, .. }) => {
+                let ceremony = if *by == "targets.json" { "targets" } else { "root" };
+                Some(format!(
+                    "name the key that is listed under `[keys]`, or list this one: `tufgate {ceremony} draft --add-key \
+                     {role}:NAME=FILE`"
+                ))
+            }
             Self::Signer(SignerError::Layout { .. }) => Some(
                 "the layout is fixed at `init`; put `layout` under `[tuf]` back"
                     .to_owned(),

@@ -228,9 +228,6 @@ pub enum SignerError {
         /// The key's id.
         key: String,
     },
-    /// Clients would refuse the bins that this key signs.
-    #[error("targets.json, which is signed offline, does not list key {0} for `bins`")]
-    KeyNotInTargets(String),
     /// The depot was laid out otherwise.
     #[error("the depot's metadata has another layout than the configuration: it does not list `{role}`")]
     Layout {
