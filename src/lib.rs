@@ -187,6 +187,7 @@ mod client;
 mod inspect;
 
 mod audit;
+mod ceremony;
 
 mod admin;
 mod proxy;
@@ -220,6 +221,10 @@ pub mod seams {
 /// What this package's tests and fuzz targets look into; no part of the surface, and may change at any time.
 #[doc(hidden)]
 pub mod internals {
+    /// Drafts of root and offline targets.
+    pub mod ceremony {
+        pub use crate::ceremony::*;
+    }
     /// The TUF client, step by step.
     pub mod client {
         pub use crate::client::*;

@@ -120,6 +120,10 @@ metrics! {
     publications_total: IntCounter,
     /// Seconds one publication took.
     publication_seconds: Histogram,
+    /// Times that signing was tried and failed.
+    signing_failures_total: IntCounter,
+    /// Unix time since which nothing could be signed; 0 while it can.
+    signing_failing_since_seconds: IntGauge,
     /// Observations waiting for the signer.
     pending: IntGauge,
     /// Live targets.

@@ -148,9 +148,8 @@ impl Gate {
             setup.gate, setup.upstream, setup.upstream_keys, setup.extra, setup.rules
         );
         fs::write(dir.join("tufgate.toml"), config).unwrap();
-        let init = tufgate(
-            &dir,
-            &[
+        let init = Command::new(binary())
+            .args([
                 "init",
                 "--config",
                 "tufgate.toml",
@@ -161,8 +160,12 @@ impl Gate {
                 "--root-dir",
                 "root",
                 "--unencrypted",
-            ],
-        );
+            ])
+            .current_dir(&dir)
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
         Self {
             addr,

@@ -6,6 +6,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+pub mod ceremony;
 pub mod certificates;
 pub mod clients;
 pub mod curl;
@@ -18,4 +19,5 @@ pub mod repository;
 pub mod scenario;
 pub mod site;
 pub mod stage;
+pub mod vault;
 pub mod verdict;

@@ -340,15 +340,13 @@ fn hints_name_what_was_left_out() {
 #[test]
 fn a_changed_layout_is_64_before_anything_is_served() {
     let nginx = Nginx::start();
-    for changed in ["[tuf]\nbins = 32\n", "[tuf]\nlayout = \"flat\"\n"] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
-        gate.run();
-        gate.terminate();
-        edit(folder.path(), "[[rule]]", &format!("{changed}[[rule]]"));
-        let (code, said) = check(folder.path());
-        assert!(code == Some(64) && said.contains("hint:"), "{changed}: {said}");
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = Gate::prepare(&Setup::learning(nginx.url()), folder.path().to_path_buf());
+    gate.run();
+    gate.terminate();
+    edit(folder.path(), "[[rule]]", "[tuf]\nlayout = \"flat\"\n[[rule]]");
+    let (code, said) = check(folder.path());
+    assert!(code == Some(64) && said.contains("hint:"), "{said}");
 }
 
 #[test]

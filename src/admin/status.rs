@@ -1,6 +1,9 @@
 //! What stands in ledger and depot, in numbers: the document of `/status` and of `tufgate status`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +12,7 @@ use crate::{
     admin::health::Role,
     depot::{Depot, DepotError, TIMESTAMP},
     ledger::{Drift, Ledger, LedgerError},
+    tuf::layout::Generation,
 };
 
 /// Versions, counts and roles.
@@ -20,7 +24,7 @@ pub struct Status {
     pub snapshot: u64,
     /// Versions of the roles, by name, bins left out.
     pub versions: BTreeMap<String, u64>,
-    /// Number of bins that have been published.
+    /// Number of bins in use; 0 before the first publication.
     pub bins: u64,
     /// Live targets.
     pub targets: u64,
@@ -80,14 +84,19 @@ impl Status {
             drifts: ledger.drifts().await?,
             ..Self::default()
         };
-        for role in ledger.roles().await? {
-            // `bins4-0` is a bin, `bins` their delegator.
-            if role.name.contains('-') {
-                status.bins += u64::from(role.published > 0);
-            } else {
-                status.versions.insert(role.name, role.published);
-            }
-        }
+        // `bins4-0` is a bin, `bins` their delegator.
+        let (bins, roles): (Vec<_>, Vec<_>) = ledger
+            .roles()
+            .await?
+            .into_iter()
+            .partition(|role| role.name.contains('-'));
+        let published: HashSet<_> = bins
+            .iter()
+            .filter(|bin| bin.published > 0)
+            .map(|bin| &*bin.name)
+            .collect();
+        status.bins = Generation::listed(|name| published.contains(name)).map_or(0, |bins| bins.count().into());
+        status.versions = roles.into_iter().map(|role| (role.name, role.published)).collect();
         status.timestamp = Published::of(depot).await?;
         Ok(status)
     }

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Config, Passphrase};
+use crate::config::{Config, KeyPlace, Passphrase};
 
 use super::{Code, Report, Severity, finding::RESTORE};
 
@@ -42,14 +42,19 @@ pub(super) fn check(config: &Config, now: Timestamp, report: &mut Report) {
     report_once(report);
 }
 
-/// Key files and files with their passphrases.
+/// Key files and files with passphrases and PINs.
 fn secrets(config: &Config) -> Vec<PathBuf> {
-    let keys = &config.keys;
-    let keys = [Some(&keys.timestamp), Some(&keys.snapshot), keys.targets.as_ref()];
     let mut files = Vec::new();
-    for key in keys.into_iter().flatten() {
-        files.push(key.path.clone());
-        if let Some(Passphrase::File(path)) = &key.passphrase {
+    for (_, key) in config.keys.each() {
+        let secret = match &key.place {
+            KeyPlace::File(file) => {
+                files.push(file.path.clone());
+                file.passphrase.as_ref()
+            }
+            KeyPlace::Pkcs11(token) => token.pin.as_ref(),
+            KeyPlace::Command(_) | KeyPlace::AwsKms(_) => None,
+        };
+        if let Some(Passphrase::File(path)) = secret {
             files.push(path.clone());
         }
     }

@@ -5,6 +5,7 @@
 //! alone.
 
 use std::{
+    collections::BTreeMap,
     env, fmt,
     fs::DirBuilder,
     io,
@@ -21,10 +22,10 @@ use tough::schema::{Root, Signed, Targets};
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{Config, KeyFile, Layout},
+    config::{Config, KeySource, Layout},
     depot::{self, Depot, DepotError},
     digest::Digest,
-    keys::{KeyError, SigningKey, file::FileKey},
+    keys::{self, KeyError, SigningKey, file::FileKey},
     tuf::{
         build::{self, RoleKeys, TopLevel},
         canonical::CanonicalError,
@@ -182,20 +183,30 @@ pub async fn init(
     vacant(depot).await?;
 
     let mut created = Vec::new();
-    let timestamp = online(&config.keys.timestamp, &mut created)?;
-    let snapshot = online(&config.keys.snapshot, &mut created)?;
-    let targets = config.keys.targets.as_ref();
-    let targets = targets.map(|file| online(file, &mut created)).transpose()?;
+    let timestamp = online(&config.keys.timestamp, &mut created).await?;
+    let snapshot = online(&config.keys.snapshot, &mut created).await?;
+    let bins = match &config.keys.bins {
+        Some(source) => online(source, &mut created).await?,
+        None => Arc::clone(&snapshot),
+    };
+    let targets = match &config.keys.targets {
+        Some(source) => Some(online(source, &mut created).await?),
+        None => None,
+    };
     let roots = root_files(options, &mut created)?;
 
     let threshold = options.root_threshold as u64;
-    let held_by = |keys: &[Arc<FileKey>], threshold| RoleKeys {
+    let held_by = |keys: &[Arc<dyn SigningKey>], threshold| RoleKeys {
         keys: keys
             .iter()
             .map(|key| (key.key_id().clone(), key.public().clone()))
             .collect(),
         threshold,
     };
+    let numbered = (1..).map(|number| format!("root-{number}"));
+    let mut names: BTreeMap<_, _> = roots.iter().zip(numbered).map(named).collect();
+    names.extend(targets.iter().map(|key| named((key, "targets".to_owned()))));
+    names.extend([(&snapshot, "snapshot"), (&timestamp, "timestamp")].map(|(key, name)| named((key, name.to_owned()))));
     let roles = TopLevel {
         root: held_by(&roots, threshold),
         timestamp: held_by(&[timestamp], 1),
@@ -204,6 +215,7 @@ pub async fn init(
             Some(key) => held_by(std::slice::from_ref(key), 1),
             None => held_by(&roots, threshold),
         },
+        names,
     };
     let expires = end(now, ROOT_EXPIRY);
     let root = signed_by(&roots, &build::root(1, expires, &roles)?).await?;
@@ -212,7 +224,7 @@ pub async fn init(
     verified.map_err(|error| InitError::Check(error.to_string()))?;
     let mut files = vec![(layout::file("root", 1), root.clone())];
     if targets.is_none() {
-        let delegated = build::to_bins(snapshot.key_id(), snapshot.public());
+        let delegated = build::to_bins(bins.key_id(), bins.public());
         let lifetime = signed(config.tuf.targets_expiry);
         let body = build::targets(1, end(now, lifetime), Some(&delegated), [])?;
         let file = signed_by(&roots, &body).await?;
@@ -242,8 +254,14 @@ pub async fn vacant(depot: &dyn Depot) -> Result<(), InitError> {
     }
 }
 
-/// An online key: encrypted if the configuration says where its passphrase is.
-fn online(file: &KeyFile, created: &mut Vec<(PathBuf, bool)>) -> Result<Arc<FileKey>, InitError> {
+/// An online key; one in a file is made where there is none, encrypted if the configuration says where its passphrase
+/// is. Any other must be there, and sign.
+async fn online(source: &KeySource, created: &mut Vec<(PathBuf, bool)>) -> Result<Arc<dyn SigningKey>, InitError> {
+    let Some(file) = source.file() else {
+        let key = keys::open(source).await?;
+        keys::check(&*key).await?;
+        return Ok(key);
+    };
     if let Some(folder) = file.path.parent() {
         folder_for_keys(folder)?;
     }
@@ -254,10 +272,13 @@ fn online(file: &KeyFile, created: &mut Vec<(PathBuf, bool)>) -> Result<Arc<File
     Ok(Arc::new(key))
 }
 
-fn root_files(options: &InitOptions, created: &mut Vec<(PathBuf, bool)>) -> Result<Vec<Arc<FileKey>>, InitError> {
+fn root_files(
+    options: &InitOptions,
+    created: &mut Vec<(PathBuf, bool)>,
+) -> Result<Vec<Arc<dyn SigningKey>>, InitError> {
     folder_for_keys(&options.root_dir)?;
     let passphrase = options.passphrase.as_ref().map(|text| text.as_str());
-    let mut keys = Vec::new();
+    let mut keys: Vec<Arc<dyn SigningKey>> = Vec::new();
     for number in 1..=options.root_keys {
         let path = options.root_dir.join(format!("root-{number}.pem"));
         keys.push(Arc::new(match FileKey::read(&path, passphrase) {
@@ -272,6 +293,11 @@ fn root_files(options: &InitOptions, created: &mut Vec<(PathBuf, bool)>) -> Resu
     Ok(keys)
 }
 
+/// A key by its id.
+fn named((key, name): (&Arc<dyn SigningKey>, String)) -> (String, String) {
+    (hex::encode(key.key_id()), name)
+}
+
 /// Makes a folder that only its owner may enter, if there is none.
 fn folder_for_keys(path: &Path) -> Result<(), InitError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -281,7 +307,7 @@ fn folder_for_keys(path: &Path) -> Result<(), InitError> {
     })
 }
 
-async fn signed_by(keys: &[Arc<FileKey>], body: &[u8]) -> Result<Bytes, KeyError> {
+async fn signed_by(keys: &[Arc<dyn SigningKey>], body: &[u8]) -> Result<Bytes, KeyError> {
     let mut signatures = Vec::new();
     for key in keys {
         signatures.push((key.key_id(), key.sign(body).await?));

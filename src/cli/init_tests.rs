@@ -5,18 +5,33 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use tough::schema::RoleType;
 
 use super::*;
-use crate::{config::Passphrase, depot::memory::MemoryDepot, signer::tests::config};
+use crate::{
+    config::{KeyFile, KeyPlace, Passphrase},
+    depot::memory::MemoryDepot,
+    signer::tests::config,
+};
 
 fn configured(dir: &Path) -> Config {
-    let key = |name: &str| KeyFile {
-        path: dir.join("keys").join(name),
-        passphrase: None,
-    };
+    let key = |name: &str| in_file(&dir.join("keys").join(name), None);
     let mut config = config();
     config.keys.timestamp = key("timestamp.pem");
     config.keys.snapshot = key("snapshot.pem");
     config.keys.targets = Some(key("targets.pem"));
     config
+}
+
+fn in_file(path: &Path, passphrase: Option<Passphrase>) -> KeySource {
+    KeySource {
+        name: "test".to_owned(),
+        place: KeyPlace::File(KeyFile {
+            path: path.to_owned(),
+            passphrase,
+        }),
+    }
+}
+
+fn path(source: &KeySource) -> &Path {
+    &source.file().unwrap().path
 }
 
 fn options(dir: &Path, keys: usize, threshold: usize) -> InitOptions {
@@ -94,14 +109,15 @@ async fn passphrases_come_from_where_each_key_says() {
     let pass = dir.path().join("pass");
     fs::write(&pass, "online\n").unwrap();
     fs::set_permissions(&pass, fs::Permissions::from_mode(0o600)).unwrap();
-    config.keys.timestamp.passphrase = Some(Passphrase::File(pass));
+    let sealed = path(&config.keys.timestamp).to_owned();
+    config.keys.timestamp = in_file(&sealed, Some(Passphrase::File(pass)));
     let mut options = options(dir.path(), 1, 1);
     options.passphrase = Some(Zeroizing::new("offline".to_owned()));
     init(&config, &MemoryDepot::new(), &options, Timestamp::now())
         .await
         .unwrap();
-    assert!(FileKey::read(&config.keys.timestamp.path, Some("online")).is_ok());
-    assert!(FileKey::read(&config.keys.snapshot.path, None).is_ok());
+    assert!(FileKey::read(path(&config.keys.timestamp), Some("online")).is_ok());
+    assert!(FileKey::read(path(&config.keys.snapshot), None).is_ok());
     assert!(FileKey::read(&dir.path().join("root/root-1.pem"), Some("offline")).is_ok());
 }
 

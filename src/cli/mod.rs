@@ -20,16 +20,20 @@ use crate::{
     terminal::{printable, printable_json},
 };
 
+mod ask;
 mod audit;
 mod ceremony;
+mod draft;
 mod drift;
 pub mod get;
 pub mod init;
+mod key;
 mod operator;
 pub mod policy;
 mod quickstart;
 mod retract;
 mod serve;
+pub mod signing;
 mod status;
 mod tuf;
 mod verify;
@@ -49,11 +53,14 @@ enum Command {
     Drift(drift::Drift),
     Get(get::GetArgs),
     Init(ceremony::Init),
+    Key(key::Key),
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
+    Root(draft::Root),
     Serve(serve::Serve),
     Status(status::Status),
+    Targets(draft::Targets),
     Tuf(tuf::Tuf),
     Verify(verify::Verify),
 }
@@ -83,10 +90,13 @@ impl Cli {
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Policy(policy) => policy.run(&mut io::stdout()).or_else(policy_failed),
             Command::Init(init) => init.run(),
+            Command::Key(key) => key.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
+            Command::Root(root) => root.run(),
             Command::Serve(serve) => serve.run(),
             Command::Status(status) => status.run(),
+            Command::Targets(targets) => targets.run(),
             Command::Tuf(tuf) => tuf.run(),
             Command::Verify(verify) => verify.run(),
         };

@@ -120,7 +120,13 @@ fn explanation(path: &str, policy: &Policy, generation: Option<Generation>, meta
         Admission::Tracked { path, rule } => Explanation {
             get: get(rule),
             put: put(rule),
-            role: Some(generation.map_or("targets".into(), |bins| bins.name(bins.bin_of(&path.id())))),
+            role: Some(generation.map_or("targets".into(), |bins| {
+                format!(
+                    "{}, while there are {} bins",
+                    bins.name(bins.bin_of(&path.id())),
+                    bins.count()
+                )
+            })),
             hash_prefixed: hash_prefixed(&path),
             ..named(&path, policy)
         },
@@ -298,7 +304,7 @@ mod tests {
             "rule            2: `releases/**`, immutable".to_owned(),
             "GET             recorded: its bytes or none; new: recorded from the first whole fetch".to_owned(),
             "PUT             recorded; other bytes than recorded ones are 409".to_owned(),
-            format!("signed in       bins4-{bin:x}"),
+            format!("signed in       bins4-{bin:x}, while there are 16 bins"),
             "asked for as    releases/SHA256.a b.jar, SHA256.releases/a b.jar".to_owned(),
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\nnot in\n{text}");

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     thread::available_parallelism,
     time::Duration,
 };
@@ -10,9 +10,9 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Access, Admin, Config, ConfigError, Gate, KeyFile, Keys, Log, Passphrase, Signer, cache,
+    Access, Admin, Config, ConfigError, Gate, Log, Signer, cache,
     error::Source,
-    listener, raw, rules, tuf, upstream,
+    keys, listener, raw, rules, tuf, upstream,
     value::{Size, Span},
 };
 
@@ -29,6 +29,7 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
     let gate = gate(source, folder, &raw)?;
     let depot = folder.join(raw.depot.path);
     let taken = [("depot.path", depot.as_path())];
+    let tuf = tuf::check(source, &raw.tuf)?;
     let config = Config {
         file: source.file.to_owned(),
         upstream: upstream::check(source, folder, raw.upstream)?,
@@ -36,8 +37,8 @@ pub(super) fn config(source: &Source<'_>) -> Checked<Config> {
         ledger: folder.join(raw.ledger.path),
         depot,
         signer: signer(source, folder, &raw.signer, &gate)?,
-        tuf: tuf::check(source, &raw.tuf)?,
-        keys: keys(source, folder, raw.keys)?,
+        keys: keys::check(source, folder, raw.keys, tuf.layout)?,
+        tuf,
         admin: admin(source, &raw.admin)?,
         policy: rules::check(source, raw.rule)?,
         log: log(source, raw.log)?,
@@ -172,47 +173,6 @@ fn signer(source: &Source<'_>, folder: &Path, raw: &raw::Signer, gate: &Gate) ->
         min_interval: raw.min_interval.0,
         batch: raw.batch,
         retain: raw.retain.0,
-    })
-}
-
-fn keys(source: &Source<'_>, folder: &Path, raw: raw::Keys) -> Checked<Keys> {
-    let key = |role: &str, path: Option<PathBuf>, env: Option<String>, file: Option<PathBuf>| {
-        let passphrase = match (env, file) {
-            (None, None) => None,
-            (Some(name), None) => Some(Passphrase::Env(name)),
-            (None, Some(path)) => Some(Passphrase::File(folder.join(path))),
-            (Some(_), Some(_)) => {
-                let message = format!("`keys.{role}` takes one of `passphrase_env` and `passphrase_file`");
-                return Err(source.at(&["keys", role, "passphrase_file"], message));
-            }
-        };
-        let path = folder.join(path.unwrap_or_else(|| format!("keys/{role}.pem").into()));
-        Ok(KeyFile { path, passphrase })
-    };
-    let (timestamp, snapshot, targets) = (raw.timestamp, raw.snapshot, raw.targets);
-    let offline = targets.offline;
-    if offline && (targets.path.is_some() || targets.passphrase_env.is_some() || targets.passphrase_file.is_some()) {
-        let error = source.at(
-            &["keys", "targets", "offline"],
-            "`keys.targets` is offline and has a file",
-        );
-        return Err(error.hint("drop `offline`, or drop the other keys of `[keys.targets]`"));
-    }
-    let targets = key("targets", targets.path, targets.passphrase_env, targets.passphrase_file)?;
-    Ok(Keys {
-        timestamp: key(
-            "timestamp",
-            timestamp.path,
-            timestamp.passphrase_env,
-            timestamp.passphrase_file,
-        )?,
-        snapshot: key(
-            "snapshot",
-            snapshot.path,
-            snapshot.passphrase_env,
-            snapshot.passphrase_file,
-        )?,
-        targets: (!offline).then_some(targets),
     })
 }
 

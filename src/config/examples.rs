@@ -12,7 +12,7 @@ use crate::policy::{Admission, Kind};
 const UPSTREAM: &str = "[upstream]\nurl = \"http://127.0.0.1:8000\"\n";
 
 /// Every table, with a line that makes it whole apart from an unknown key.
-const TABLES: [(&str, &str); 17] = [
+const TABLES: [(&str, &str); 21] = [
     ("", ""),
     ("[gate]", ""),
     ("[gate.tls]", ""),
@@ -26,6 +26,10 @@ const TABLES: [(&str, &str); 17] = [
     ("[tuf]", ""),
     ("[keys]", ""),
     ("[keys.timestamp]", ""),
+    ("[keys.timestamp.command]", ""),
+    ("[keys.timestamp.pkcs11]", ""),
+    ("[keys.timestamp.aws_kms]", ""),
+    ("[keys.bins]", ""),
     ("[keys.targets]", ""),
     ("[admin]", ""),
     ("[log]", ""),
@@ -83,7 +87,7 @@ fn full_toml_names_every_key() {
         let section = section.split("\n[").next().unwrap();
         let keys = message.split('`').skip(3).step_by(2);
         assert!(keys.clone().count() > 0, "{message}");
-        for key in keys.filter(|key| !matches!(*key, "identity" | "tls")) {
+        for key in keys.filter(|key| !matches!(*key, "identity" | "tls" | "command" | "pkcs11" | "aws_kms")) {
             assert!(
                 section.lines().any(|line| line.starts_with(&format!("{key} = "))),
                 "{table} lacks {key}"
@@ -241,7 +245,81 @@ fn bad_values_are_told_where_and_what_to_do() {
         (
             "[keys.targets]\noffline = true\npath = \"x\"",
             4,
-            "offline and has a file",
+            "offline and has a place",
+            "",
+        ),
+        (
+            "[keys.snapshot]\npassphrase_fd = 3\npassphrase_credential = \"b\"",
+            5,
+            "one of `passphrase_fd` and `passphrase_credential`",
+            "",
+        ),
+        (
+            "[keys.snapshot]\npassphrase_credential = \"../b\"",
+            4,
+            "the name of a credential",
+            "LoadCredential",
+        ),
+        (
+            "[keys.snapshot]\npath = \"x\"\n[keys.snapshot.aws_kms]\nkey = \"k\"\nregion = \"r\"",
+            5,
+            "`keys.snapshot` is in one place: path, aws_kms",
+            "all but one",
+        ),
+        (
+            "[keys.bins.command]\nrun = []",
+            4,
+            "`keys.bins.command.run` names no program",
+            "a list",
+        ),
+        ("[keys.bins.command]\nrun = [\"sign\"]", 3, "lacks `public`", "PEM"),
+        (
+            "[keys.bins.command]\nrun = [\"sign\"]\npublic = \"p\"\ntimeout = \"0s\"",
+            6,
+            "`keys.bins.command.timeout` is 1 ms to 1 h",
+            "",
+        ),
+        (
+            "[keys.bins.pkcs11]\ntoken = \"t\"",
+            3,
+            "`keys.bins.pkcs11` lacks `module`",
+            "library",
+        ),
+        (
+            "[keys.bins.pkcs11]\nmodule = \"m\"\ntoken = \"t\"",
+            3,
+            "lacks `label`",
+            "`id`",
+        ),
+        (
+            "[keys.bins.pkcs11]\nmodule = \"m\"\ntoken = \"t\"\nid = \"x\"",
+            6,
+            "`keys.bins.pkcs11.id` is not hex",
+            "",
+        ),
+        ("[keys.bins.aws_kms]\nkey = \"alias/x\"", 3, "lacks `region`", "ARN"),
+        (
+            "[keys.bins.aws_kms]\nkey = \"alias/x\"\nregion = \"a.b/\"",
+            5,
+            "not the name of a region",
+            "",
+        ),
+        (
+            "[keys.bins.aws_kms]\nkey = \"alias/x\"\nregion = \"r\"\nendpoint = \"http://h/\"",
+            6,
+            "http is for loopback",
+            "",
+        ),
+        (
+            "[tuf]\nlayout = \"flat\"\n[keys.bins]\npath = \"x\"",
+            5,
+            "`keys.bins` means nothing without bins",
+            "",
+        ),
+        (
+            "[keys.bins]\nname = \"\"",
+            4,
+            "`keys.bins.name` is 1 to 64 characters",
             "",
         ),
         (
@@ -418,7 +496,10 @@ fn paths_start_at_the_folder_of_the_file() {
     )
     .unwrap();
     assert_eq!(config.ledger, Path::new("/var/l.db"));
-    assert_eq!(config.keys.snapshot.path, Path::new("/etc/gate/keys/snapshot.pem"));
+    assert_eq!(
+        config.keys.snapshot.file().unwrap().path,
+        Path::new("/etc/gate/keys/snapshot.pem")
+    );
     let deep = format!("/{}/t.toml", "d".repeat(120));
     let error = Config::parse(UPSTREAM, deep).unwrap_err();
     assert!(error.message.contains("Unix socket") && error.hint.is_some(), "{error}");

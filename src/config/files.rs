@@ -1,8 +1,14 @@
 //! What a configuration says of files, checked against the disk.
 
-use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    io::ErrorKind,
+    iter,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
-use super::{Config, ConfigError, KeyFile, Passphrase, error::Source};
+use super::{Config, ConfigError, KeyPlace, KeySource, Passphrase, error::Source};
 
 /// What to do about a secret that is not there.
 const MISSING: &str =
@@ -11,6 +17,11 @@ const MISSING: &str =
 const UNREADABLE: &str =
     "only its owner may read it (mode 600): run as that user, or `chown` it to the user that runs the signer";
 
+/// Where systemd puts a credential (systemd.exec(5), `LoadCredential=`); `None` where it runs nothing.
+pub fn credential(name: &str) -> Option<PathBuf> {
+    Some(Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name))
+}
+
 impl Config {
     /// Checks that the online keys are there, that nobody but their owner may read them or their passphrases, and that
     /// passphrases can be had. For the process that opens keys, and for `serve --check`.
@@ -18,34 +29,81 @@ impl Config {
         // Read again for the places of keys only; without it, errors lack a line.
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let source = Source::new(&text, &self.file);
-        let keys = [
-            ("timestamp", Some(&self.keys.timestamp)),
-            ("snapshot", Some(&self.keys.snapshot)),
-            ("targets", self.keys.targets.as_ref()),
-        ];
-        for (role, key) in keys {
-            if let Some(key) = key {
-                check_key(&source, role, key)?;
-            }
+        for (name, key) in self.keys.each() {
+            check_key(&source, name, key)?;
         }
         Ok(())
     }
 }
 
-fn check_key(source: &Source<'_>, role: &str, key: &KeyFile) -> Result<(), ConfigError> {
-    check_secret(source, &["keys", role, "path"], &format!("the {role} key"), &key.path)
-        .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
-    match &key.passphrase {
-        None => Ok(()),
+fn check_key(source: &Source<'_>, name: &str, key: &KeySource) -> Result<(), ConfigError> {
+    // `[keys.old.timestamp]` is the table of `old.timestamp`, which people call the old timestamp key.
+    let table: Vec<_> = iter::once("keys").chain(name.split('.')).collect();
+    let at = |rest: &[&'static str]| [&table, rest].concat();
+    let key_name = name.replace('.', " ");
+    match &key.place {
+        KeyPlace::File(file) => {
+            check_secret(source, &at(&["path"]), &format!("the {key_name} key"), &file.path)
+                .map_err(|error| or_hint(error, "`keys.*.path` says where keys are"))?;
+            let shown = format!("the passphrase of the {key_name} key");
+            check_passphrase(source, &table, "passphrase", &shown, file.passphrase.as_ref())
+        }
+        KeyPlace::Command(command) => {
+            let what = format!("the public half of the {key_name} key");
+            check_file(source, &at(&["command", "public"]), &what, &command.public)
+        }
+        KeyPlace::Pkcs11(token) => {
+            let what = format!("the library of the {key_name} key's token");
+            check_file(source, &at(&["pkcs11", "module"]), &what, &token.module)?;
+            let shown = format!("the PIN of the {key_name} key's token");
+            check_passphrase(source, &at(&["pkcs11"]), "pin", &shown, token.pin.as_ref())
+        }
+        KeyPlace::AwsKms(_) => Ok(()),
+    }
+}
+
+/// Whether a passphrase or PIN, which people are `shown` as such, can be had.
+fn check_passphrase(
+    source: &Source<'_>,
+    table: &[&str],
+    what: &str,
+    shown: &str,
+    secret: Option<&Passphrase>,
+) -> Result<(), ConfigError> {
+    let at = |way: &str, message: String| {
+        let key = format!("{what}_{way}");
+        source.at(&[table, &[key.as_str()]].concat(), message)
+    };
+    match secret {
+        None | Some(Passphrase::Prompt) => Ok(()),
         Some(Passphrase::Env(name)) if std::env::var_os(name).is_some() => Ok(()),
-        Some(Passphrase::Env(name)) => {
-            let message = format!("environment variable `{name}`, the passphrase of the {role} key, is not set");
-            Err(source.at(&["keys", role, "passphrase_env"], message))
-        }
+        Some(Passphrase::Env(name)) => Err(at("env", format!("environment variable `{name}`, {shown}, is not set"))),
         Some(Passphrase::File(path)) => {
-            let what = format!("the passphrase of the {role} key");
-            check_secret(source, &["keys", role, "passphrase_file"], &what, path)
+            let key = format!("{what}_file");
+            check_secret(source, &[table, &[key.as_str()]].concat(), shown, path)
         }
+        Some(Passphrase::Fd(number)) if Path::new(&format!("/dev/fd/{number}")).exists() => Ok(()),
+        Some(Passphrase::Fd(number)) => Err(at("fd", format!("file descriptor {number}, {shown}, is not open"))),
+        Some(Passphrase::Credential(name)) => match credential(name) {
+            Some(path) if path.exists() => Ok(()),
+            _ => {
+                let error = at(
+                    "credential",
+                    format!("there is no systemd credential `{name}`, {shown}"),
+                );
+                Err(error.hint(format!("`LoadCredentialEncrypted={name}` in the service's unit")))
+            }
+        },
+    }
+}
+
+/// A file that can be read, by whomever.
+fn check_file(source: &Source<'_>, key: &[&str], what: &str, path: &Path) -> Result<(), ConfigError> {
+    let opened = fs::File::open(path).and_then(|file| file.metadata());
+    match opened {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(source.at(key, format!("{what}, `{}`, is not a file", path.display()))),
+        Err(why) => Err(source.at(key, format!("cannot read {what}, `{}`: {why}", path.display()))),
     }
 }
 
@@ -130,6 +188,41 @@ mod tests {
         let home = home("[keys.timestamp]\npath = \"keys/other.pem\"\n");
         let error = home.config.check_files().unwrap_err();
         assert_eq!((error.line, error.column), (Some(6), Some(1)), "{error}");
+    }
+
+    #[test]
+    fn keys_on_their_way_out_are_named_and_checked() {
+        let home = home("[keys.old.timestamp]\npath = \"keys/last.pem\"\n");
+        let error = home.config.check_files().unwrap_err();
+        assert!(
+            error.message.starts_with("cannot read the old timestamp key"),
+            "{error}"
+        );
+        assert_eq!(error.line, Some(6));
+        home.put("keys/last.pem", 0o600);
+        home.config.check_files().unwrap();
+        let bare = "[upstream]\nurl = \"http://h\"\n[keys.old.snapshot]\npassphrase_env = \"X\"\n";
+        let error = Config::parse(bare, "tufgate.toml").unwrap_err();
+        assert!(error.message.contains("`keys.old.snapshot` needs a `path`"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_read_again_where_they_changed() {
+        let home = home("");
+        home.remove("tufgate.toml");
+        assert!(home.config.keys_now().unwrap().is_none(), "there is no file");
+        let text = "[upstream]\nurl = \"http://h\"\n[signer]\nsocket = \"/run/s\"\n";
+        fs::write(&home.config.file, text).unwrap();
+        assert!(home.config.keys_now().unwrap().is_none(), "the same keys");
+        fs::write(
+            &home.config.file,
+            format!("{text}[keys.timestamp]\npath = \"new.pem\"\n"),
+        )
+        .unwrap();
+        let now = home.config.keys_now().unwrap().unwrap();
+        assert!(now.keys.timestamp.path.ends_with("new.pem"));
+        fs::write(&home.config.file, "[keys").unwrap();
+        assert!(home.config.keys_now().is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 mod examples;
 mod files;
+mod keys;
 mod listener;
 mod raw;
 mod rules;
@@ -26,6 +27,8 @@ use std::{
 use crate::policy::Policy;
 
 pub use error::ConfigError;
+pub use files::credential;
+pub use keys::{KeyCommand, KeyFile, KeyInKms, KeyPlace, KeySource, KeyToken, Keys, OldKeys, Passphrase, described};
 pub use template::{QuickstartTemplate, template};
 
 /// A validated configuration; relative paths are resolved against the file's folder.
@@ -75,11 +78,22 @@ impl Config {
         Self::parse(&text, file)
     }
 
-    /// Checks the text of a configuration; `file` names it in errors and resolves its relative paths.
+    /// Checks the text of a configuration; `file` names it in errors and resolves its relative paths, and the signer reads
+    /// `[keys]` there again when keys are rotated.
     ///
     /// Reads the environment variable or file of `[upstream.identity]`, if there is one, and nothing else.
     pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         check::config(&error::Source::new(text, file.as_ref()))
+    }
+
+    /// This configuration with `[keys]` as the file has it now, where that is something else: keys are rotated while the
+    /// gate runs.
+    pub(crate) fn keys_now(&self) -> Result<Option<Self>, ConfigError> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let keys = Self::load(&self.file)?.keys;
+        Ok((keys != self.keys).then(|| Self { keys, ..self.clone() }))
     }
 
     /// The file it came from.
@@ -226,8 +240,12 @@ pub enum Layout {
 pub struct Tuf {
     /// Bins or flat.
     pub layout: Layout,
-    /// Number of bins, fixed at `init`.
+    /// Number of bins to begin with; more than there are makes them grow.
     pub bins: u32,
+    /// Most bins that they grow to (4,096).
+    pub max_bins: u32,
+    /// Targets a bin, on average, from which on bins grow (1,000).
+    pub grow_at: u64,
     /// 1 year.
     pub targets_expiry: Duration,
     /// 1 year.
@@ -242,35 +260,6 @@ pub struct Tuf {
     pub max_bin_targets: u64,
     /// Most bytes of a bin's file (1,000,000).
     pub max_bin_bytes: u64,
-}
-
-/// Where a key is.
-#[derive(Clone, Debug)]
-pub struct KeyFile {
-    /// PKCS#8 PEM, plain or encrypted.
-    pub path: PathBuf,
-    /// Environment variable or file that holds the passphrase.
-    pub passphrase: Option<Passphrase>,
-}
-
-/// Where a passphrase comes from.
-#[derive(Clone, Debug)]
-pub enum Passphrase {
-    /// An environment variable.
-    Env(String),
-    /// A file.
-    File(PathBuf),
-}
-
-/// `[keys]`: the online keys; targets is absent where it is signed offline.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// Signs timestamp.json.
-    pub timestamp: KeyFile,
-    /// Signs snapshot, the bins and their delegator.
-    pub snapshot: KeyFile,
-    /// Signs targets.json.
-    pub targets: Option<KeyFile>,
 }
 
 /// `[admin]`

@@ -219,6 +219,8 @@ pub(super) enum Layout {
 pub(super) struct Tuf {
     pub layout: Layout,
     pub bins: u32,
+    pub max_bins: Option<u32>,
+    pub grow_at: u64,
     pub targets_expiry: Span,
     pub delegator_expiry: Span,
     pub bin_expiry: Span,
@@ -233,6 +235,8 @@ impl Default for Tuf {
         Self {
             layout: Layout::Bins,
             bins: 16,
+            max_bins: None,
+            grow_at: 1000,
             targets_expiry: seconds(365 * DAY),
             delegator_expiry: seconds(365 * DAY),
             bin_expiry: seconds(90 * DAY),
@@ -247,26 +251,110 @@ impl Default for Tuf {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Keys {
-    pub timestamp: OnlineKey,
-    pub snapshot: OnlineKey,
+    pub timestamp: Key,
+    pub snapshot: Key,
+    pub bins: Option<Key>,
     pub targets: TargetsKey,
+    pub old: OldKeys,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct OnlineKey {
-    pub path: Option<PathBuf>,
-    pub passphrase_env: Option<String>,
-    pub passphrase_file: Option<PathBuf>,
+pub(super) struct OldKeys {
+    pub timestamp: Option<Key>,
+    pub snapshot: Option<Key>,
+    pub targets: Option<Key>,
+}
+
+/// `$name` has the fields of every key and its own.
+macro_rules! key {
+    ($name:ident { $($own:ident: $kind:ty),* }) => {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct $name {
+            $(pub $own: $kind,)*
+            pub name: Option<String>,
+            pub path: Option<PathBuf>,
+            pub passphrase_env: Option<String>,
+            pub passphrase_file: Option<PathBuf>,
+            pub passphrase_fd: Option<u32>,
+            pub passphrase_credential: Option<String>,
+            pub command: Option<KeyCommand>,
+            pub pkcs11: Option<KeyToken>,
+            pub aws_kms: Option<KeyInKms>,
+        }
+    };
+}
+
+key!(Key {});
+key!(TargetsKey { offline: bool });
+
+impl Key {
+    pub(super) fn has_passphrase(&self) -> bool {
+        self.passphrase_env.is_some()
+            || self.passphrase_file.is_some()
+            || self.passphrase_fd.is_some()
+            || self.passphrase_credential.is_some()
+    }
+
+    /// Whether it says anything.
+    pub(super) fn is_given(&self) -> bool {
+        self.name.is_some()
+            || self.path.is_some()
+            || self.has_passphrase()
+            || self.command.is_some()
+            || self.pkcs11.is_some()
+            || self.aws_kms.is_some()
+    }
+}
+
+impl TargetsKey {
+    /// Whether it is signed elsewhere, and the key.
+    pub(super) fn split(self) -> (bool, Key) {
+        let key = Key {
+            name: self.name,
+            path: self.path,
+            passphrase_env: self.passphrase_env,
+            passphrase_file: self.passphrase_file,
+            passphrase_fd: self.passphrase_fd,
+            passphrase_credential: self.passphrase_credential,
+            command: self.command,
+            pkcs11: self.pkcs11,
+            aws_kms: self.aws_kms,
+        };
+        (self.offline, key)
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct TargetsKey {
-    pub path: Option<PathBuf>,
-    pub passphrase_env: Option<String>,
-    pub passphrase_file: Option<PathBuf>,
-    pub offline: bool,
+pub(super) struct KeyCommand {
+    pub run: Vec<String>,
+    pub public: Option<PathBuf>,
+    pub timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct KeyToken {
+    pub module: Option<PathBuf>,
+    pub token: Option<String>,
+    pub label: Option<String>,
+    pub id: Option<String>,
+    pub pin_env: Option<String>,
+    pub pin_file: Option<PathBuf>,
+    pub pin_fd: Option<u32>,
+    pub pin_credential: Option<String>,
+    pub timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct KeyInKms {
+    pub key: Option<String>,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub timeout: Option<Span>,
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,9 @@ use crate::tuf::layout::Generation;
 const MAX_BIN_BYTES: u64 = 5_000_000;
 const MAX_BIN_TARGETS: u64 = 5_000;
 
+/// Bins that they grow to unless told otherwise: enough for four million targets.
+const MAX_BINS: u32 = 4_096;
+
 /// Checks `[tuf]`.
 pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
     let at = |key, message: &str| source.at(&["tuf", key], message);
@@ -24,6 +27,18 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
             &format!("`tuf.bins` is a power of two from 2 to 16384, not {}", raw.bins),
         );
         return Err(error.hint("plan for about 1,000 targets a bin"));
+    }
+    let max_bins = raw.max_bins.unwrap_or(MAX_BINS.max(raw.bins));
+    if Generation::of(max_bins).is_none() {
+        let error = at(
+            "max_bins",
+            &format!("`tuf.max_bins` is a power of two from 2 to 16384, not {max_bins}"),
+        );
+        return Err(error.hint("with 16384, tough asks for 16384 files at each start"));
+    }
+    if max_bins < raw.bins {
+        let error = at("max_bins", "`tuf.max_bins` is less than `tuf.bins`");
+        return Err(error.hint(format!("`max_bins = {}` keeps as many as there are", raw.bins)));
     }
     let expiries = [
         ("timestamp_expiry", raw.timestamp_expiry),
@@ -53,6 +68,13 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         )
         .hint("tuf-js takes time that grows with the square of a bin's targets"));
     }
+    if !(1..=raw.max_bin_targets).contains(&raw.grow_at) {
+        return Err(at(
+            "grow_at",
+            &format!("`tuf.grow_at` is 1 to `tuf.max_bin_targets` ({})", raw.max_bin_targets),
+        )
+        .hint("half of `max_bin_targets` leaves room while bins grow"));
+    }
     if !(1_024..=MAX_BIN_BYTES).contains(&raw.max_bin_bytes.0) {
         return Err(at(
             "max_bin_bytes",
@@ -66,6 +88,8 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
             raw::Layout::Flat => Layout::Flat,
         },
         bins: raw.bins,
+        max_bins,
+        grow_at: raw.grow_at,
         targets_expiry: raw.targets_expiry.0,
         delegator_expiry: raw.delegator_expiry.0,
         bin_expiry: raw.bin_expiry.0,

@@ -17,7 +17,7 @@ use super::{
     graph::Graph,
     names, strict,
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, tuf::schema::KEY_NAMES};
 
 /// More targets in one role make tuf-js, whose time grows with their square, take over a second.
 pub const CROWDED: u64 = 2_000;
@@ -70,7 +70,7 @@ pub struct Read {
 /// Reads a role and tells what is wrong with it.
 pub fn read(document: &Document, context: &Context, facts: &mut Facts, findings: &mut Findings) -> Read {
     let place = context.place;
-    let header = document.header("targets", &["targets", "delegations"], place, findings);
+    let header = document.header("targets", &["targets", "delegations", KEY_NAMES], place, findings);
     expiry(header.expires, context.now, soon(context.role), place, findings);
     let delegations = Delegations::read(document.signed.get("delegations"), place, facts, findings).map(Arc::new);
     let empty = serde_json::Map::new();

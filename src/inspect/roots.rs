@@ -16,6 +16,7 @@ use super::{
     walk::Walk,
     web::{self, Answer},
 };
+use crate::tuf::schema::KEY_NAMES;
 
 /// Most roots that are read after, and before, the one that was given.
 const MAX_STEPS: u64 = 1_024;
@@ -50,7 +51,7 @@ impl Root {
     /// others.
     fn read(bytes: &[u8], place: &Place, findings: &mut Findings) -> Option<Self> {
         let document = Document::read(bytes, place, findings)?;
-        let known = ["consistent_snapshot", "keys", "roles"];
+        let known = ["consistent_snapshot", "keys", "roles", KEY_NAMES];
         let header = document.header("root", &known, place, findings);
         let mut unheard = Findings::default();
         let signers = Self::signers(&document, place, &mut Vec::new(), &mut unheard);

@@ -2,10 +2,11 @@
 //! `untracked`, an upload gets 507 before the upstream hears of it.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -61,6 +62,8 @@ impl Refusal {
 /// Counters behind [`Intake::admit`].
 pub(super) struct Admission {
     learn_rate: u32,
+    /// Leading bits of a path's id that choose its bin, as they were known last; 0 for one file.
+    bits: AtomicU8,
     /// New names a source added within the running minute.
     sources: Cache<IpAddr, Arc<AtomicU64>>,
     /// Targets under each rule with a `max_targets`, in rule order; counted on first use.
@@ -90,8 +93,13 @@ impl Drop for Admitted {
 
 impl Admission {
     pub(super) fn new(config: &Config) -> Self {
+        let bits = match config.tuf.layout {
+            Layout::Bins => Generation::of(config.tuf.bins).map_or(0, Generation::bits),
+            Layout::Flat => 0,
+        };
         Self {
             learn_rate: config.gate.learn_rate,
+            bits: AtomicU8::new(bits),
             sources: Cache::builder()
                 .max_capacity(100_000)
                 .time_to_live(Duration::from_secs(60))
@@ -142,12 +150,42 @@ impl Intake {
     /// Whether the metadata file that would list the path can take it. Names that are pending are not seen here; the
     /// signer, which sees them all, has the last word.
     async fn fits(&self, path: &TargetPath) -> Result<Result<(), Refusal>, LedgerError> {
-        let tuf = &self.parts.config.tuf;
-        let (bits, bin, limit) = match (tuf.layout, Generation::of(tuf.bins)) {
-            (Layout::Bins, Some(generation)) => (generation.bits(), generation.bin_of(&path.id()), tuf.max_bin_targets),
-            _ => (0, 0, FLAT_LIMIT),
+        let bits = self.admission.bits.load(Ordering::Relaxed);
+        let Err(refusal) = self.fits_in(bits, path).await? else {
+            return Ok(Ok(()));
         };
-        let names = self.parts.ledger.bin_names(bits, bin).await?;
+        // Bins only grow finer: what fits in a coarser one fits.
+        let grown = self.bin_bits().await?;
+        if grown == bits {
+            return Ok(Err(refusal));
+        }
+        self.admission.bits.store(grown, Ordering::Relaxed);
+        self.fits_in(grown, path).await
+    }
+
+    /// Leading bits of a path's id that choose its bin, as the signer published last.
+    async fn bin_bits(&self) -> Result<u8, LedgerError> {
+        if self.parts.config.tuf.layout == Layout::Flat {
+            return Ok(0);
+        }
+        let roles = self.parts.ledger.roles().await?;
+        let published: HashSet<_> = roles
+            .into_iter()
+            .filter(|role| role.published > 0)
+            .map(|role| role.name)
+            .collect();
+        let listed = Generation::listed(|role| published.contains(role));
+        Ok(listed
+            .or(Generation::of(self.parts.config.tuf.bins))
+            .map_or(0, Generation::bits))
+    }
+
+    async fn fits_in(&self, bits: u8, path: &TargetPath) -> Result<Result<(), Refusal>, LedgerError> {
+        let limit = match bits {
+            0 => FLAT_LIMIT,
+            _ => self.parts.config.tuf.max_bin_targets,
+        };
+        let names = self.parts.ledger.bin_names(bits, path.bin(bits)).await?;
         if names.len() as u64 >= limit {
             return Ok(Err(Refusal::BinFull));
         }

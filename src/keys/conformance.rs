@@ -1,5 +1,7 @@
 //! What every [`SigningKey`] must do, as a client sees it: through tough.
 
+use std::collections::BTreeMap;
+
 use tough::schema::{Root, Signed};
 
 use super::SigningKey;
@@ -34,6 +36,7 @@ async fn signed_by(listed: &dyn SigningKey, signer: &dyn SigningKey) -> Signed<R
         threshold: 1,
     };
     let roles = TopLevel {
+        names: BTreeMap::new(),
         root: role.clone(),
         timestamp: role.clone(),
         snapshot: role.clone(),

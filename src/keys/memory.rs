@@ -3,56 +3,40 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use ed25519_dalek::SigningKey as Secret;
-use rand::{TryRng as _, rngs::SysRng};
-use tough::schema::{
-    decoded::{Decoded, Hex},
-    key::Key,
-};
-use zeroize::Zeroizing;
 
-use super::{KeyError, SigningKey, ed25519::Pair};
+use super::{KeyError, SigningKey, pair::Pair, public::Public};
+use crate::tuf::key::Algorithm;
 
-/// An Ed25519 key in memory.
+/// A key in memory.
 pub struct MemoryKey(Pair);
 
 impl MemoryKey {
-    /// A fresh key from the system's randomness.
+    /// A fresh ed25519 key from the system's randomness.
     pub fn generate() -> Result<Self, KeyError> {
-        Ok(Self(Pair::new(fresh()?)?))
+        Ok(Self(Pair::generate(Algorithm::Ed25519)?))
     }
 
     /// The same key for the same seed. Worth nothing as a secret.
     #[cfg(test)]
-    #[expect(clippy::unwrap_used, reason = "tests")]
     pub fn from_seed(seed: u8) -> Self {
-        Self(Pair::new(Secret::from_bytes(&[seed; 32])).unwrap())
+        Self(Pair::from_seed(seed))
     }
-}
-
-/// A fresh secret from the system's randomness.
-pub(super) fn fresh() -> Result<Secret, KeyError> {
-    let mut seed = Zeroizing::new([0; 32]);
-    SysRng
-        .try_fill_bytes(seed.as_mut())
-        .map_err(|error| KeyError::Sign(format!("no randomness: {error}")))?;
-    Ok(Secret::from_bytes(&seed))
 }
 
 impl fmt::Debug for MemoryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryKey({})", hex::encode(&self.0.id))
+        write!(f, "MemoryKey({})", self.0.public)
     }
 }
 
 #[async_trait]
 impl SigningKey for MemoryKey {
-    fn public(&self) -> &Key {
-        &self.0.public
+    fn name(&self) -> &str {
+        "memory"
     }
 
-    fn key_id(&self) -> &Decoded<Hex> {
-        &self.0.id
+    fn public_key(&self) -> &Public {
+        &self.0.public
     }
 
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
@@ -69,6 +53,10 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::suite(&MemoryKey::from_seed(1), &MemoryKey::generate().unwrap()).await;
+        for algorithm in [Algorithm::EcdsaP256, Algorithm::RsaPss] {
+            let key = || MemoryKey(Pair::generate(algorithm).unwrap());
+            conformance::suite(&key(), &key()).await;
+        }
     }
 
     #[test]

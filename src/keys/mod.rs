@@ -1,14 +1,25 @@
 //! Signing keys. Only the signer process and ceremonies open them; secrets are zeroised and never formatted.
+//!
+//! [`open`] makes a [`SigningKey`] of what a configuration says, wherever the key is. What another program or machine
+//! signs is verified before it is used.
 
-mod ed25519;
+mod command;
+mod der;
+mod error;
 pub mod file;
+pub mod kms;
 pub mod memory;
+mod pair;
+mod parse;
+mod pkcs11;
+pub mod public;
+pub mod secret;
 
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "tests")]
 mod conformance;
 
-use std::io::ErrorKind;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tough::schema::{
@@ -16,77 +27,62 @@ use tough::schema::{
     key::Key,
 };
 
-/// Something that signs: a file, a token, a key service.
+use crate::config::{KeyPlace, KeySource};
+
+pub use self::error::KeyError;
+use self::public::Public;
+
+/// Something that signs: a file, a token, a key service, a program.
 #[async_trait]
 pub trait SigningKey: Send + Sync {
-    /// The public half, as root metadata lists it (TUF spec 4.2).
-    fn public(&self) -> &Key;
+    /// What people call it.
+    fn name(&self) -> &str;
 
-    /// SHA-256 of the canonical form of {keytype, scheme, keyval}.
-    fn key_id(&self) -> &Decoded<Hex>;
+    /// The public half.
+    fn public_key(&self) -> &Public;
 
     /// Signs a message.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+
+    /// The public half, as root metadata lists it (TUF spec 4.2).
+    fn public(&self) -> &Key {
+        self.public_key().key()
+    }
+
+    /// SHA-256 of the canonical form of {keytype, scheme, keyval}.
+    fn key_id(&self) -> &Decoded<Hex> {
+        self.public_key().id()
+    }
 }
 
-/// A key that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The file is missing or unreadable.
-    #[error("key file `{path}`: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Group or others may read it.
-    #[error("key file `{path}` has mode {mode:o}; nobody but its owner may read it")]
-    Mode {
-        /// The file.
-        path: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Encrypted, and no passphrase was given.
-    #[error("key file `{path}` is encrypted and no passphrase was given")]
-    NeedsPassphrase {
-        /// The file.
-        path: String,
-    },
-    /// Not a key of a known form.
-    #[error("key file `{path}` does not hold an Ed25519 key in PKCS#8: {detail}")]
-    Parse {
-        /// The file.
-        path: String,
-        /// What is wrong; never the content.
-        detail: String,
-    },
-    /// The passphrase does not open it.
-    #[error("the passphrase does not open key file `{path}`")]
-    Passphrase {
-        /// The file.
-        path: String,
-    },
-    /// Signing failed.
-    #[error("signing failed: {0}")]
-    Sign(String),
+/// Opens a configured key; a token or service is asked for its public half.
+///
+/// # Errors
+/// [`KeyError::transient`] ones may be gone later: the service does not answer, the token is not plugged in.
+pub async fn open(source: &KeySource) -> Result<Arc<dyn SigningKey>, KeyError> {
+    let name = source.name.clone();
+    Ok(match &source.place {
+        KeyPlace::File(file) => Arc::new(file::FileKey::open(file)?),
+        KeyPlace::Command(command) => Arc::new(command::CommandKey::open(name, command)?),
+        KeyPlace::Pkcs11(token) => Arc::new(pkcs11::TokenKey::open(name, token).await?),
+        KeyPlace::AwsKms(kms) => Arc::new(kms::KmsKey::open(name, kms).await?),
+    })
 }
 
-impl KeyError {
-    /// What to do about a file that does not hold what it should.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some(
-                "only its owner may read it (mode 600): run as that user, or `chown` it to the user that runs the signer",
-            ),
-            Self::File { source, .. } if source.kind() == ErrorKind::NotFound => Some(
-                "restore it from a backup: root lists this key; `keys.*.path` in the configuration says where it is \
-                 looked for",
-            ),
-            Self::Parse { .. } => Some("restore it from a backup: root lists the key that stood there"),
-            _ => None,
-        }
+/// Signs a message that is no metadata and verifies the signature: whether the key works, here and now.
+pub async fn check(key: &dyn SigningKey) -> Result<(), KeyError> {
+    let message = b"tufgate: a test of this key, no metadata";
+    let signature = key.sign(message).await?;
+    verified(key.name(), key.public_key(), message, signature).map(drop)
+}
+
+/// The signature, if it is one: a wrong one must not get into metadata.
+fn verified(name: &str, public: &Public, message: &[u8], signature: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    match public.verifies(message, &signature) {
+        true => Ok(signature),
+        false => Err(KeyError::Unavailable {
+            key: name.to_owned(),
+            detail: format!("what it signs does not verify with its public key ({public})"),
+        }),
     }
 }

@@ -26,7 +26,7 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
         return Err(StartError::no_ledger(config));
     }
     config.check_files()?;
-    let keys = OnlineKeys::open(config)?;
+    let keys = OnlineKeys::open(config).await?;
     HttpUpstream::new(&config.upstream, &Authorities::load(&config.upstream)?)?;
     if let Some(files) = &config.gate.tls {
         Certificate::load(&files.certificate, &files.key, SystemClock.now())?;

@@ -2,7 +2,8 @@
 //!
 //! Its standard input is a pipe whose other end only this process holds, so it ends when this one does, however that
 //! happens. On its standard output it writes the line `ready` once its keys are open and its socket listens, and then
-//! the line `published SECONDS` after each publication, since its metrics are counted here.
+//! the lines `published SECONDS` after each publication and `failing SINCE FAILURES` when that changes, since its metrics
+//! are counted here.
 
 use std::{
     io,
@@ -15,7 +16,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,9 @@ use crate::telemetry::Metrics;
 /// The line of a child that is at work.
 pub const READY: &str = "ready";
 const PUBLISHED: &str = "published ";
+const FAILING: &str = "failing ";
+/// Between looks at whether signing fails.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How to start the signer: a program that understands `serve --role signer --supervised --config FILE`, which is
 /// `tufgate`, or one that hands such a command line to [`crate::Cli`].
@@ -113,10 +117,12 @@ impl SignerChild {
     ) -> Result<(), ChildError> {
         // The pipe belongs to `wait`, which would close it.
         let stdin = self.child.stdin.take();
+        metrics.signing_failing_since_seconds.set(0);
+        let mut failures = 0;
         loop {
             tokio::select! {
                 line = self.lines.next_line() => match line {
-                    Ok(Some(line)) => count(&line, metrics),
+                    Ok(Some(line)) => count(&line, &mut failures, metrics),
                     // Its output ends a moment before it does itself.
                     _ => return Err(ended(self.child.wait().await)),
                 },
@@ -136,7 +142,15 @@ impl SignerChild {
     }
 }
 
-fn count(line: &str, metrics: &Metrics) {
+/// `failures`: how many this child has told of.
+fn count(line: &str, failures: &mut u64, metrics: &Metrics) {
+    if let Some((since, total)) = line.strip_prefix(FAILING).and_then(|rest| rest.split_once(' '))
+        && let (Ok(since), Ok(total)) = (since.parse(), total.parse::<u64>())
+    {
+        metrics.signing_failing_since_seconds.set(since);
+        metrics.signing_failures_total.inc_by(total.saturating_sub(*failures));
+        *failures = total;
+    }
     let seconds = line
         .strip_prefix(PUBLISHED)
         .and_then(|seconds| seconds.trim().parse().ok());
@@ -151,13 +165,28 @@ pub async fn report(mut published: watch::Receiver<u64>, metrics: Metrics) {
     let mut out = tokio::io::stdout();
     let mut line = format!("{READY}\n");
     let mut before = metrics.publication_seconds.get_sample_sum();
-    while out.write_all(line.as_bytes()).await.is_ok() && out.flush().await.is_ok() {
-        if published.changed().await.is_err() {
-            return;
+    let mut told = (0, 0);
+    while line.is_empty() || (out.write_all(line.as_bytes()).await.is_ok() && out.flush().await.is_ok()) {
+        line.clear();
+        tokio::select! {
+            changed = published.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let sum = metrics.publication_seconds.get_sample_sum();
+                line = format!("{PUBLISHED}{}\n", sum - before);
+                before = sum;
+            }
+            () = sleep(LOOK) => {}
         }
-        let sum = metrics.publication_seconds.get_sample_sum();
-        line = format!("{PUBLISHED}{}\n", sum - before);
-        before = sum;
+        let failing = (
+            metrics.signing_failing_since_seconds.get(),
+            metrics.signing_failures_total.get(),
+        );
+        if failing != told {
+            line += &format!("{FAILING}{} {}\n", failing.0, failing.1);
+            told = failing;
+        }
     }
 }
 
@@ -219,7 +248,8 @@ mod tests {
     #[tokio::test]
     async fn its_publications_are_counted_and_its_death_is_no_refusal() {
         let dir = tempfile::tempdir().unwrap();
-        let body = "echo ready; echo published 0.5; echo published 1.5; echo noise; kill -9 $$";
+        let body = "echo ready; echo published 0.5; echo failing 1900000000 3; echo published 1.5; echo noise; \
+                    echo failing 1900000000 4; kill -9 $$";
         let child = script(dir.path(), body).start().await.unwrap();
         let metrics = Metrics::new().unwrap();
         let death = child
@@ -230,6 +260,8 @@ mod tests {
         assert!(death.to_string().contains("signal: 9"), "{death}");
         assert_eq!(metrics.publications_total.get(), 2);
         assert_eq!(metrics.publication_seconds.get_sample_sum(), 2.0);
+        assert_eq!(metrics.signing_failures_total.get(), 4);
+        assert_eq!(metrics.signing_failing_since_seconds.get(), 1_900_000_000);
     }
 
     #[tokio::test]

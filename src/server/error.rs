@@ -122,6 +122,7 @@ impl StartError {
     /// 64 bad configuration, 65 damaged or newer data, 1 anything else (DESIGN 9).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) if error.transient() => 1,
             Self::Listen { .. }
             | Self::AdminNotLoopback { .. }
             | Self::NotInitialised(_)
@@ -165,20 +166,24 @@ impl StartError {
                  clients the new root"
                     .to_owned(),
             ),
-            Self::Key(error @ KeyError::File { .. }) => error.hint().map(str::to_owned),
+            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
+            Self::Key(error) | Self::Signer(SignerError::Key(error)) => error.hint().map(str::to_owned),
             Self::Wake(WakeError::Bind { .. }) => {
                 Some("a socket's whole path may hold about 100 bytes; change `socket` under `[signer]`".to_owned())
-            }
-            Self::Key(KeyError::Mode { path, .. }) => Some(format!("run `chmod 600 {path}`")),
-            Self::Key(KeyError::NeedsPassphrase { .. } | KeyError::Passphrase { .. }) => {
-                Some("name its passphrase with `passphrase_env` or `passphrase_file`".to_owned())
             }
             Self::Config(error) => error.hint.clone(),
             Self::Tls(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Challenged(_) => Some(ACCESS_HINT.to_owned()),
+            Self::Signer(SignerError::KeyNotListed { by, role, .. }) => {
+                let ceremony = if *by == "targets.json" { "targets" } else { "root" };
+                Some(format!(
+                    "name the key that is listed under `[keys]`, or list this one: `tufgate {ceremony} draft --add-key \
+                     {role}:NAME=FILE`"
+                ))
+            }
             Self::Signer(SignerError::Layout { .. }) => Some(
-                "the layout and the number of bins are fixed at `init`; put `layout` and `bins` under `[tuf]` back"
+                "the layout is fixed at `init`; put `layout` under `[tuf]` back"
                     .to_owned(),
             ),
             Self::Child(_) => Some("the signer's own message stands above".to_owned()),

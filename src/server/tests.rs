@@ -164,7 +164,7 @@ async fn what_cannot_work_is_refused_with_its_exit_code() {
     assert_eq!(error.exit_code(), 64);
     assert!(error.hint().unwrap().contains("tufgate init"));
 
-    let key = config.keys.snapshot.path.clone();
+    let key = config.keys.snapshot.file().unwrap().path.clone();
     std::fs::rename(&key, dir.path().join("moved")).unwrap();
     let error = refusal(config.clone()).await;
     assert_eq!(error.exit_code(), 64, "{error}");

@@ -114,6 +114,7 @@ mod tests {
         let role = "bins4-0".to_owned();
         let state = State {
             fence: Fence(1),
+            root: 1,
             shape: Generation::of(16).map_or(Shape::Flat, Shape::Bins),
             timestamp: None,
             stamp: 1,
@@ -123,6 +124,8 @@ mod tests {
             next_due: at(0),
             upto: 0,
             quota: HashMap::new(),
+            live: 0,
+            growth: None,
             kept: Kept::default(),
             baseline: HashMap::from([(role.clone(), (baseline, ceiling))]),
             since: at(1_000),

@@ -6,10 +6,12 @@
 
 mod batch;
 mod collect;
+mod grow;
 mod kept;
 mod publish;
 mod recover;
 mod refresh;
+mod rotation;
 mod run;
 mod seal;
 mod shape;
@@ -27,10 +29,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, KeySource, Keys},
     depot::{Depot, DepotError},
-    keys::{KeyError, SigningKey, file::FileKey},
-    ledger::{Fence, Ledger, LedgerError, Seq},
+    keys::{self, KeyError, SigningKey},
+    ledger::{Fence, Ledger, LedgerError, Observation, Seq},
     telemetry::Metrics,
     tuf::canonical::CanonicalError,
 };
@@ -38,7 +40,7 @@ use crate::{
 pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
     recover::check_layout,
-    run::run,
+    run::{Failures, run},
     steady::{Monotonic, uptime},
 };
 use self::{
@@ -57,21 +59,90 @@ const LOOKS: usize = 20;
 pub struct OnlineKeys {
     /// Signs timestamp.json.
     pub timestamp: Arc<dyn SigningKey>,
-    /// Signs snapshot, the bins and their delegator.
+    /// Signs snapshot.
     pub snapshot: Arc<dyn SigningKey>,
+    /// Signs the bins and their delegator; the snapshot key, unless they have one of their own.
+    pub bins: Arc<dyn SigningKey>,
     /// Signs targets.json; absent where that is signed offline.
+    pub targets: Option<Arc<dyn SigningKey>>,
+    /// Keys on their way out.
+    pub old: OldKeys,
+}
+
+/// Keys that sign beside the new ones while a rotation lasts: clients that have not seen the new root yet, a cache may
+/// have told them that there is none, know only these.
+#[derive(Clone, Default)]
+pub struct OldKeys {
+    /// Signs timestamp.json, too.
+    pub timestamp: Option<Arc<dyn SigningKey>>,
+    /// Signs snapshot, too; never bins, whose keys no root lists.
+    pub snapshot: Option<Arc<dyn SigningKey>>,
+    /// Signs targets.json, too.
     pub targets: Option<Arc<dyn SigningKey>>,
 }
 
+/// A key and, while it is rotated, its forerunner.
+fn both(key: &Arc<dyn SigningKey>, old: &Option<Arc<dyn SigningKey>>) -> Vec<Arc<dyn SigningKey>> {
+    let other = old.iter().filter(|old| old.key_id() != key.key_id());
+    std::iter::once(key).chain(other).cloned().collect()
+}
+
+async fn opened(source: &Option<KeySource>) -> Result<Option<Arc<dyn SigningKey>>, KeyError> {
+    match source {
+        Some(source) => keys::open(source).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 impl OnlineKeys {
-    /// Opens the key files a configuration names.
-    pub fn open(config: &Config) -> Result<Self, KeyError> {
-        let open = |file| FileKey::open(file).map(|key| Arc::new(key) as Arc<dyn SigningKey>);
+    /// Opens the keys a configuration names.
+    pub async fn open(config: &Config) -> Result<Self, KeyError> {
+        let Keys {
+            timestamp,
+            snapshot,
+            bins,
+            targets,
+            old,
+        } = &config.keys;
+        let snapshot = keys::open(snapshot).await?;
         Ok(Self {
-            timestamp: open(&config.keys.timestamp)?,
-            snapshot: open(&config.keys.snapshot)?,
-            targets: config.keys.targets.as_ref().map(open).transpose()?,
+            timestamp: keys::open(timestamp).await?,
+            bins: opened(bins).await?.unwrap_or_else(|| snapshot.clone()),
+            snapshot,
+            targets: opened(targets).await?,
+            old: OldKeys {
+                timestamp: opened(&old.timestamp).await?,
+                snapshot: opened(&old.snapshot).await?,
+                targets: opened(&old.targets).await?,
+            },
         })
+    }
+
+    /// Each key once.
+    fn each(&self) -> impl Iterator<Item = &Arc<dyn SigningKey>> {
+        let own = (!Arc::ptr_eq(&self.bins, &self.snapshot)).then_some(&self.bins);
+        let old = [&self.old.timestamp, &self.old.snapshot, &self.old.targets];
+        [&self.timestamp, &self.snapshot]
+            .into_iter()
+            .chain(own)
+            .chain(&self.targets)
+            .chain(old.into_iter().flatten())
+    }
+
+    /// Those that sign timestamp.json.
+    fn of_timestamp(&self) -> Vec<Arc<dyn SigningKey>> {
+        both(&self.timestamp, &self.old.timestamp)
+    }
+
+    /// Those that sign snapshot.
+    fn of_snapshot(&self) -> Vec<Arc<dyn SigningKey>> {
+        both(&self.snapshot, &self.old.snapshot)
+    }
+
+    /// Those that sign targets.json; none where that is signed offline.
+    fn of_targets(&self) -> Vec<Arc<dyn SigningKey>> {
+        let keys = self.targets.iter();
+        keys.flat_map(|key| both(key, &self.old.targets)).collect()
     }
 }
 
@@ -148,8 +219,10 @@ pub enum SignerError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Clients would refuse what this key signs.
-    #[error("the root does not list key {key} for `{role}`")]
-    KeyNotInRoot {
+    #[error("{by} does not list key {key} for `{role}`")]
+    KeyNotListed {
+        /// The root, or targets.json.
+        by: &'static str,
         /// The role.
         role: &'static str,
         /// The key's id.
@@ -202,7 +275,7 @@ impl SignerError {
         match self {
             Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotInRoot { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
@@ -230,6 +303,8 @@ pub struct Signer {
     last: Option<Duration>,
     /// Observations whose audit lines are written.
     audited: Seq,
+    /// A key failed: it is tried alone before versions are spent on it.
+    doubtful: bool,
 }
 
 impl Signer {
@@ -247,6 +322,7 @@ impl Signer {
             state: None,
             last: None,
             audited: 0,
+            doubtful: false,
         }
     }
 
@@ -277,24 +353,49 @@ impl Signer {
     /// takes the lease and reads everything anew.
     pub async fn turn(&mut self) -> Result<Turn, SignerError> {
         let turn = self.attempt().await;
-        if turn.is_err() {
+        if let Err(error) = &turn {
             self.lease = None;
             self.state = None;
+            self.doubtful = matches!(error, SignerError::Key(_));
         }
         turn
     }
 
+    /// Signs a test message with every key, if one failed before: while it still does, nothing is written.
+    async fn trust_keys(&mut self) -> Result<(), SignerError> {
+        if self.doubtful {
+            self.renew_keys().await?;
+            for key in self.parts.keys.each() {
+                keys::check(&**key).await?;
+            }
+            self.doubtful = false;
+        }
+        Ok(())
+    }
+
     async fn attempt(&mut self) -> Result<Turn, SignerError> {
+        self.trust_keys().await?;
         let now = self.now()?;
         let Some(fence) = self.leased(now).await? else {
             self.state = None;
             return Ok(Turn::Standby);
         };
-        let mut state = match self.state.take().filter(|state| state.fence == fence) {
-            Some(state) => state,
-            None => self.read_state(Some(fence), now).await?,
+        let known = self.state.take().filter(|state| state.fence == fence);
+        let mut state = match known {
+            Some(state) if !self.superseded(&state).await? => state,
+            known => {
+                self.renew_keys().await?;
+                let mut state = self.read_state(Some(fence), now).await?;
+                if known.is_some_and(|known| known.root < state.root) {
+                    tracing::info!(root.version = state.root, "a new root is taken up");
+                    // Gates look at the depot when a timestamp is published.
+                    state.expires.remove(shape::TIMESTAMP);
+                }
+                state
+            }
         };
         let turn = self.work(&mut state, now).await?;
+        let turn = self.grow(&mut state, turn, now).await?;
         self.state = Some(state);
         Ok(turn)
     }
@@ -320,13 +421,25 @@ impl Signer {
             state.next_due = if due.nothing() { state.next_due } else { now };
             return Ok(Turn::Idle { wait });
         }
+        let snapshot = self.publish_timed(state, pending, due, now).await?;
+        Ok(Turn::Published { snapshot })
+    }
+
+    /// Publishes, measured and made known.
+    async fn publish_timed(
+        &mut self,
+        state: &mut State,
+        pending: Vec<Observation>,
+        due: refresh::Due,
+        now: Timestamp,
+    ) -> Result<u64, SignerError> {
         let timer = self.parts.metrics.publication_seconds.start_timer();
         let snapshot = self.publish(state, pending, due, now).await?;
         timer.observe_duration();
         self.last = Some(self.steady.elapsed());
         self.parts.metrics.publications_total.inc();
         self.parts.published.send_replace(snapshot);
-        Ok(Turn::Published { snapshot })
+        Ok(snapshot)
     }
 
     /// Now, if the clock can be trusted.

@@ -24,7 +24,7 @@ use super::{
     Signer, SignerError,
     batch::{Bin, Caps, Judge, Rows},
     kept,
-    refresh::Due,
+    refresh::{Due, Versions},
     seal::seal,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::{State, after},
@@ -45,9 +45,6 @@ struct Plan {
     bins: BTreeMap<u32, Option<Arc<Rows>>>,
     grown: i64,
 }
-
-/// A role's new version and its end.
-type Fresh = HashMap<String, (u64, Timestamp)>;
 
 impl Signer {
     /// Publishes `pending` and what is `due`; the answer is the version of the snapshot that holds it.
@@ -74,16 +71,20 @@ impl Signer {
         ] {
             roles.extend(wanted.then(|| role.to_owned()));
         }
-        let fresh = self.reserve(state, &mut plan.batch, roles, upto, now).await?;
+        let mut fresh = self.reserve(state, &mut plan.batch, roles, upto, now).await?;
 
         let mut files = Vec::new();
-        self.write_bins(state, plan.bins, &fresh, &mut files).await?;
+        for (role, (version, _)) in &due.written {
+            state.roles.insert(role.clone(), Meta::version(*version));
+        }
+        self.write_bins(state.shape, plan.bins, &fresh, &mut state.roles, &mut files)
+            .await?;
         self.write_delegators(state, &due, &fresh, &mut files).await?;
         if let Some((version, expires)) = fresh.get(SNAPSHOT).copied() {
             let roles = std::mem::take(&mut state.roles);
-            let (key, listed) = (self.parts.keys.snapshot.clone(), Arc::new(roles));
+            let (keys, listed) = (self.parts.keys.of_snapshot(), Arc::new(roles));
             let shared = listed.clone();
-            let file = seal(key, move || Ok(build::snapshot(version, expires, &shared))).await?;
+            let file = seal(keys, move || Ok(build::snapshot(version, expires, &shared))).await?;
             state.roles = Arc::unwrap_or_clone(listed);
             state.snapshot = Some(Meta::pinned(version, &file));
             files.push((layout::file(SNAPSHOT, version), file));
@@ -96,6 +97,9 @@ impl Signer {
             .ok_or(SignerError::Task("there is no snapshot".to_owned()))?;
         let timestamp = self.swap(state, snapshot, &fresh).await?;
 
+        for (role, written) in due.written {
+            fresh.entry(role).or_insert(written);
+        }
         let publication = Publication {
             snapshot: snapshot.version,
             timestamp,
@@ -113,6 +117,7 @@ impl Signer {
             .extend(fresh.into_iter().map(|(role, (_, expires))| (role, expires)));
         let metrics = &self.parts.metrics;
         metrics.targets.add(plan.grown);
+        state.live = state.live.saturating_add_signed(plan.grown);
         if let Some(expires) = state.expires.get(TIMESTAMP) {
             metrics.timestamp_expires.set(expires.as_second());
         }
@@ -174,6 +179,10 @@ impl Signer {
                     .with_label_values(&[refusal.label()])
                     .inc();
             }
+            if let Some(growth) = &mut state.growth {
+                let paths = decided.targets.iter().map(|target| &target.path);
+                paths.chain(&decided.forgotten).for_each(|path| growth.touch(path));
+            }
             plan.batch.targets.extend(decided.targets);
             plan.batch.forgotten.extend(decided.forgotten);
             audit.extend(decided.audit);
@@ -187,17 +196,17 @@ impl Signer {
 
     /// Commits the decision with the versions that will carry it. From here on the versions are spent, whatever
     /// happens.
-    async fn reserve(
+    pub(super) async fn reserve(
         &mut self,
         state: &State,
         batch: &mut Batch,
         roles: Vec<String>,
         upto: u64,
         now: Timestamp,
-    ) -> Result<Fresh, SignerError> {
+    ) -> Result<Versions, SignerError> {
         let mut batch = std::mem::take(batch);
         if roles.is_empty() && batch.targets.is_empty() && batch.forgotten.is_empty() && batch.audit.is_empty() {
-            return Ok(Fresh::new());
+            return Ok(Versions::new());
         }
         batch.versions = roles.clone();
         let versions = self.parts.ledger.apply(state.fence, batch).await?;
@@ -216,32 +225,32 @@ impl Signer {
         Ok(fresh.collect())
     }
 
-    /// Encodes and signs bins side by side and writes them in portions; the last portion is left in `files`.
-    async fn write_bins(
+    /// Encodes and signs bins side by side and writes them in portions; the last portion is left in `files`. What a snapshot
+    /// says of them goes into `roles`.
+    pub(super) async fn write_bins(
         &self,
-        state: &mut State,
+        shape: Shape,
         bins: BTreeMap<u32, Option<Arc<Rows>>>,
-        fresh: &Fresh,
+        fresh: &Versions,
+        roles: &mut BTreeMap<String, Meta>,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
-        let shape = state.shape;
-        let key = self.bin_key(shape)?;
+        let keys = self.bin_keys(shape)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = bins.into_iter().filter_map(|(bin, rows)| {
             let role = shape.role(bin);
             let (version, expires) = fresh.get(&role).copied()?;
             Some((bin, role, rows, version, expires))
         });
-        let roles = &mut state.roles;
         let sealed = stream::iter(jobs)
             .map(|(bin, role, rows, version, expires)| {
-                let key = key.clone();
+                let keys = keys.clone();
                 async move {
                     let rows = match rows {
                         Some(rows) => rows,
                         None => Bin::new(self.parts.ledger.bin(shape.bits(), bin).await?).rows(),
                     };
-                    let file = seal(key, move || {
+                    let file = seal(keys, move || {
                         let rows = rows
                             .iter()
                             .map(|(path, (digest, length))| (path.as_str(), digest, *length));
@@ -277,10 +286,15 @@ impl Signer {
         Ok(())
     }
 
-    fn bin_key(&self, shape: Shape) -> Result<Arc<dyn SigningKey>, SignerError> {
-        match shape {
-            Shape::Bins(_) => Ok(self.parts.keys.snapshot.clone()),
-            Shape::Flat => self.parts.keys.targets.clone().ok_or(SignerError::NoTargets),
+    fn bin_keys(&self, shape: Shape) -> Result<Vec<Arc<dyn SigningKey>>, SignerError> {
+        let keys = match shape {
+            Shape::Bins(_) => vec![self.parts.keys.bins.clone()],
+            Shape::Flat => self.parts.keys.of_targets(),
+        };
+        if keys.is_empty() {
+            Err(SignerError::NoTargets)
+        } else {
+            Ok(keys)
         }
     }
 
@@ -289,27 +303,28 @@ impl Signer {
         &self,
         state: &mut State,
         due: &Due,
-        fresh: &Fresh,
+        fresh: &Versions,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
         let Shape::Bins(generation) = state.shape else {
             return Ok(());
         };
-        if let (true, Some((version, expires)), Some(key)) = (due.targets, fresh.get(TARGETS).copied(), &keys.targets) {
-            let below = build::to_bins(keys.snapshot.key_id(), keys.snapshot.public());
-            let file = seal(key.clone(), move || build::targets(version, expires, Some(&below), [])).await?;
+        let online = keys.of_targets();
+        if let (true, Some((version, expires)), false) = (due.targets, fresh.get(TARGETS).copied(), online.is_empty()) {
+            let below = build::to_bins(keys.bins.key_id(), keys.bins.public());
+            let file = seal(online, move || build::targets(version, expires, Some(&below), [])).await?;
             state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
             files.push((layout::file(TARGETS, version), file));
         }
         if let (true, Some((version, expires))) = (due.delegator, fresh.get(BINS).copied()) {
-            let (id, public) = (keys.snapshot.key_id(), keys.snapshot.public());
+            let (id, public) = (keys.bins.key_id(), keys.bins.public());
             for (name, below) in [
                 (layout::file(BINS, version), build::by_prefixes(generation, id, public)),
                 (layout::succinct_bins(version), build::succinct(generation, id, public)),
             ] {
-                let key = keys.snapshot.clone();
-                let file = seal(key, move || build::targets(version, expires, Some(&below), [])).await?;
+                let key = keys.bins.clone();
+                let file = seal(vec![key], move || build::targets(version, expires, Some(&below), [])).await?;
                 files.push((name, file));
             }
             // By version alone: the file differs between the views, the snapshot does not.
@@ -319,12 +334,14 @@ impl Signer {
     }
 
     /// Swaps the timestamp in, if there is a new one: the commit point. Its version.
-    async fn swap(&self, state: &mut State, snapshot: Meta, fresh: &Fresh) -> Result<u64, SignerError> {
+    async fn swap(&self, state: &mut State, snapshot: Meta, fresh: &Versions) -> Result<u64, SignerError> {
         let Some((version, expires)) = fresh.get(TIMESTAMP).copied() else {
             return Ok(state.stamp);
         };
-        let key = self.parts.keys.timestamp.clone();
-        let file = seal(key, move || Ok(build::timestamp(version, expires, &snapshot))).await?;
+        let file = seal(self.parts.keys.of_timestamp(), move || {
+            Ok(build::timestamp(version, expires, &snapshot))
+        })
+        .await?;
         let expected = state.timestamp.take();
         self.parts.depot.swap_timestamp(expected, file.clone()).await?;
         state.timestamp = Some(file);

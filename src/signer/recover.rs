@@ -4,7 +4,10 @@
 //! commit after it was lost), its counters are raised; the observations are still pending, and to publish them again
 //! changes nothing but versions. Where they cannot both be right, one of them is an older copy: nothing is signed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -37,13 +40,15 @@ struct Seen {
     timestamp: u64,
     snapshot: Meta,
     roles: BTreeMap<String, Meta>,
+    /// Which of the two the newest root does not accept.
+    refused: Vec<&'static str>,
 }
 
 impl Signer {
     /// Without a fence, nothing is written to the ledger.
     pub(super) async fn read_state(&self, fence: Option<Fence>, now: Timestamp) -> Result<State, SignerError> {
         let (ledger, config) = (&self.parts.ledger, &self.parts.config);
-        let shape = Shape::of(&config.tuf)?;
+        let first = Shape::first(&config.tuf)?;
         let files = self.parts.depot.list().await?;
         let online = self.parts.keys.targets.is_some();
         if versions(&files, "root").is_empty() {
@@ -55,7 +60,7 @@ impl Signer {
             reconcile(None, &ledger.roles().await?, online)?;
         }
         let roots = self.roots(&files).await?;
-        self.check_keys(shape, &roots)?;
+        self.check_keys(first, &roots)?;
 
         let publication = ledger.publication().await?;
         if let Some(last) = &publication
@@ -81,7 +86,8 @@ impl Signer {
         let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         let mut state = State {
             fence: fence.unwrap_or(Fence(0)),
-            shape,
+            shape: first,
+            root: roots.first().map_or(0, |root| root.version.get()),
             timestamp: None,
             stamp: 0,
             snapshot: None,
@@ -90,12 +96,14 @@ impl Signer {
             next_due: now,
             upto: publication.map_or(0, |last| last.upto),
             quota: HashMap::new(),
+            live: 0,
+            growth: None,
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: now,
         };
         if let Some(seen) = seen {
-            check_layout(&config.tuf, |role| seen.roles.contains_key(role))?;
+            state.shape = Shape::listed(&config.tuf, |role| seen.roles.contains_key(role))?;
             let listed = seen.roles.iter().map(|(role, meta)| (role.as_str(), meta.version));
             let listed = listed.chain([(SNAPSHOT, seen.snapshot.version), (TIMESTAMP, seen.timestamp)]);
             let written = ceilings(&files);
@@ -115,6 +123,9 @@ impl Signer {
                     state.expires.insert(role.to_owned(), expires);
                 }
             }
+            for role in seen.refused {
+                state.expires.remove(role);
+            }
             state.timestamp = Some(seen.bytes);
             state.stamp = seen.timestamp;
             state.snapshot = Some(seen.snapshot);
@@ -123,6 +134,12 @@ impl Signer {
         }
         if !online {
             self.offline_targets(&mut state, &files, &roots).await?;
+        }
+        if let Some(root) = roots.first() {
+            self.check_delegations(&mut state, root).await?;
+        }
+        if let Some(expires) = state.expires.get(TIMESTAMP) {
+            self.parts.metrics.timestamp_expires.set(expires.as_second());
         }
         self.count(&mut state).await?;
         Ok(state)
@@ -145,19 +162,21 @@ impl Signer {
     /// A key the newest root does not list would sign what no client accepts.
     fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
-        let mut needed: Vec<(RoleType, &'static str, &dyn SigningKey)> = vec![
-            (RoleType::Timestamp, TIMESTAMP, &*keys.timestamp),
-            (RoleType::Snapshot, SNAPSHOT, &*keys.snapshot),
-        ];
-        match &keys.targets {
-            Some(key) => needed.push((RoleType::Targets, TARGETS, &**key)),
-            None if shape == Shape::Flat => return Err(SignerError::NoTargets),
-            None => {}
+        if shape == Shape::Flat && keys.targets.is_none() {
+            return Err(SignerError::NoTargets);
         }
-        for (kind, role, key) in needed {
+        for (kind, role, keys) in [
+            (RoleType::Timestamp, TIMESTAMP, keys.of_timestamp()),
+            (RoleType::Snapshot, SNAPSHOT, keys.of_snapshot()),
+            (RoleType::Targets, TARGETS, keys.of_targets()),
+        ] {
+            let Some(key) = keys.first() else { continue };
             let listed = roots.first().and_then(|root| root.roles.get(&kind));
-            if !listed.is_some_and(|listed| listed.keyids.contains(key.key_id())) {
-                return Err(SignerError::KeyNotInRoot {
+            let listed = |key: &Arc<dyn SigningKey>| listed.is_some_and(|listed| listed.keyids.contains(key.key_id()));
+            // While a rotation lasts, the root lists the new key, or the old one, or both.
+            if !keys.iter().any(listed) {
+                return Err(SignerError::KeyNotListed {
+                    by: "the root",
                     role,
                     key: hex::encode(key.key_id()),
                 });
@@ -187,6 +206,11 @@ impl Signer {
             return Err(damaged(&name, "its digest is not the one timestamp.json names"));
         }
         let snapshot: Signed<schema::Snapshot> = parse(&name, &file)?;
+        let mut refused = Vec::new();
+        if let Some(root) = roots.first() {
+            refused.extend(root.verify_role(&stamp).is_err().then_some(TIMESTAMP));
+            refused.extend(root.verify_role(&snapshot).is_err().then_some(SNAPSHOT));
+        }
         let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.signed.meta {
             let role = file
@@ -199,6 +223,7 @@ impl Signer {
             timestamp: stamp.signed.version.get(),
             snapshot: Meta::pinned(version, &file),
             roles,
+            refused,
         }))
     }
 
@@ -228,6 +253,7 @@ impl Signer {
     async fn count(&self, state: &mut State) -> Result<(), SignerError> {
         let (live, _) = self.parts.ledger.counts().await?;
         self.parts.metrics.targets.set(live as i64);
+        state.live = live;
         let policy = &self.parts.config.policy;
         if policy.rules().iter().all(|rule| rule.max_targets.is_none()) {
             return Ok(());
@@ -284,15 +310,9 @@ fn reconcile(seen: Option<&Seen>, rows: &[RoleRow], online: bool) -> Result<Vec<
     Ok(raise)
 }
 
-/// Whether the roles a snapshot lists are those of the configured layout: a changed number of bins would leave the
-/// delegator pointing at the old ones.
+/// Whether the roles a snapshot lists are those of the configured layout.
 pub fn check_layout(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<(), SignerError> {
-    let shape = Shape::of(tuf)?;
-    let needed = shape.role(0);
-    match listed(&needed) && listed(BINS) != (shape == Shape::Flat) {
-        true => Ok(()),
-        false => Err(SignerError::Layout { role: needed }),
-    }
+    Shape::listed(tuf, listed).map(drop)
 }
 
 /// Versions of a role's files, ascending.
@@ -327,7 +347,7 @@ fn pins(meta: &schema::Metafile) -> Meta {
     }
 }
 
-fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
+pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, SignerError> {
     serde_json::from_slice(bytes).map_err(|error| damaged(name, &error.to_string()))
 }
 

@@ -1,7 +1,7 @@
 //! What must be signed anew although nothing was published: roles past half of their life, and roles that were never
 //! written.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -15,6 +15,9 @@ use super::{
 /// Most bins that are refreshed in one turn, unless a sixty-fourth of them is more.
 const BINS_A_TURN: usize = 64;
 
+/// Version and expiry by role.
+pub(super) type Versions = HashMap<String, (u64, Timestamp)>;
+
 /// Roles to sign anew.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Due {
@@ -23,6 +26,8 @@ pub(super) struct Due {
     pub(super) targets: bool,
     pub(super) snapshot: bool,
     pub(super) timestamp: bool,
+    /// Files that stand in the depot and are to be listed for the first time: version and expiry by role.
+    pub(super) written: Versions,
 }
 
 impl Due {
@@ -84,7 +89,7 @@ pub(super) fn due(state: &State, tuf: &Tuf, targets_online: bool, now: Timestamp
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::collections::{BTreeMap, HashMap};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::{
@@ -113,6 +118,7 @@ mod tests {
         }
         State {
             fence: Fence(1),
+            root: 1,
             shape,
             timestamp: None,
             stamp: 0,
@@ -122,6 +128,8 @@ mod tests {
             next_due: born,
             upto: 0,
             quota: HashMap::new(),
+            live: 0,
+            growth: None,
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: born,

@@ -12,17 +12,20 @@ use crate::{
 
 use super::SignerError;
 
-/// Runs `encode` on a thread that may block, signs what it made there, and wraps both into the file. A key that waits
-/// for the network waits on that thread.
+/// Runs `encode` on a thread that may block, signs what it made there with every key, and wraps all into the file. A key
+/// that waits for the network waits on that thread.
 pub(super) async fn seal(
-    key: Arc<dyn SigningKey>,
+    keys: Vec<Arc<dyn SigningKey>>,
     encode: impl FnOnce() -> Result<Vec<u8>, CanonicalError> + Send + 'static,
 ) -> Result<Bytes, SignerError> {
     let runtime = Handle::current();
     let sealed = spawn_blocking(move || {
         let signed = encode()?;
-        let signature = runtime.block_on(key.sign(&signed))?;
-        Ok(build::envelope(&signed, &[(key.key_id(), signature)]))
+        let mut signatures = Vec::with_capacity(keys.len());
+        for key in &keys {
+            signatures.push((key.key_id(), runtime.block_on(key.sign(&signed))?));
+        }
+        Ok(build::envelope(&signed, &signatures))
     });
     sealed
         .await

@@ -31,13 +31,25 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of(tuf: &Tuf) -> Result<Self, SignerError> {
+    /// The layout that a configuration begins with.
+    pub(super) fn first(tuf: &Tuf) -> Result<Self, SignerError> {
         match tuf.layout {
             Layout::Flat => Ok(Self::Flat),
             Layout::Bins => Generation::of(tuf.bins)
                 .map(Self::Bins)
                 .ok_or(SignerError::Bins(tuf.bins)),
         }
+    }
+
+    /// The layout of a snapshot that lists these roles: it must be the configured one, however many bins there are.
+    pub(super) fn listed(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<Self, SignerError> {
+        let (shape, needed) = match tuf.layout {
+            Layout::Flat => ((!listed(BINS)).then_some(Self::Flat), TARGETS),
+            Layout::Bins => (Generation::listed(&listed).map(Self::Bins), BINS),
+        };
+        shape.filter(|_| listed(needed)).ok_or_else(|| SignerError::Layout {
+            role: needed.to_owned(),
+        })
     }
 
     /// Leading bits of a path's id that choose its bin.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    grow::Growth,
     kept::Kept,
     shape::{SNAPSHOT, Shape},
 };
@@ -22,6 +23,8 @@ use super::{
 pub(super) struct State {
     pub(super) fence: Fence,
     pub(super) shape: Shape,
+    /// Version of the newest root.
+    pub(super) root: u64,
     /// The depot's timestamp as last seen: what the next one takes the place of.
     pub(super) timestamp: Option<Bytes>,
     /// Its version.
@@ -38,6 +41,10 @@ pub(super) struct State {
     pub(super) upto: Seq,
     /// Live targets by index of the rule, for rules with a limit.
     pub(super) quota: HashMap<usize, u64>,
+    /// Live targets.
+    pub(super) live: u64,
+    /// The next generation of bins, while it is written.
+    pub(super) growth: Option<Growth>,
     /// What some bins list.
     pub(super) kept: Kept,
     /// By role, the version that was listed when this was read, and the highest one whose file stood there. What

@@ -2,7 +2,8 @@
 //!
 //! Canonical order puts `targets` before `version` and everything else in front, so each role is written straight into
 //! its buffer from sorted rows: the cost is that of the bytes, with no tree of values between. The rules that clients
-//! force on us stand in DESIGN 6: sha256 only, whole seconds, no empty objects but `targets`, no unknown fields.
+//! force on us stand in DESIGN 6: sha256 only, whole seconds, no empty objects but `targets`, no unknown fields but the
+//! names of root's keys.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use tough::schema::{
 use super::{
     canonical::{self, CanonicalError, write_str, write_u64},
     layout::Generation,
-    schema::{DelegatedRole, Delegations, SuccinctRoles},
+    schema::{DelegatedRole, Delegations, KEY_NAMES, SuccinctRoles},
 };
 use crate::{clock::whole_seconds, digest::Digest};
 
@@ -47,6 +48,8 @@ pub struct TopLevel {
     pub snapshot: RoleKeys,
     /// Signs the top-level targets.
     pub targets: RoleKeys,
+    /// Key id, in hex, to what people call the key ([`KEY_NAMES`]).
+    pub names: BTreeMap<String, String>,
 }
 
 /// What snapshot or timestamp say of a file.
@@ -73,7 +76,10 @@ impl Meta {
     }
 }
 
-/// The file as it lies in the depot: canonical `signed` beside its signatures.
+/// The file as it lies in the depot: `signed`, which comes in canonical form, beside its signatures.
+///
+/// Where it lists a key in PEM, its canonical form is no JSON: line ends stand raw in it, and are escaped here. Clients
+/// read it and make the canonical form again.
 pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes {
     let mut out = Vec::with_capacity(signed.len() + 64 + signatures.len() * 240);
     out.extend_from_slice(b"{\"signatures\":[");
@@ -88,7 +94,17 @@ pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"signed\":");
-    out.extend_from_slice(signed);
+    // Control characters stand in strings only: there is no white space outside.
+    let mut rest = signed;
+    while let Some(at) = rest.iter().position(|byte| *byte < b' ') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
     out.push(b'}');
     out.into()
 }
@@ -105,19 +121,23 @@ pub fn root(version: u64, expires: Timestamp, roles: &TopLevel) -> Result<Vec<u8
     for (id, key) in listed.iter().flat_map(|(_, role)| &role.keys) {
         keys.insert(hex::encode(id), serde_json::to_value(key)?);
     }
-    let roles: BTreeMap<_, Value> = listed
+    let roles_listed: BTreeMap<_, Value> = listed
         .into_iter()
         .map(|(name, role)| (name, json!({"keyids": ids(&role.keys), "threshold": role.threshold})))
         .collect();
-    canonical::to_vec(&json!({
+    let mut signed = json!({
         "_type": "root",
         "consistent_snapshot": true,
         "expires": date(expires),
         "keys": keys,
-        "roles": roles,
+        "roles": roles_listed,
         "spec_version": SPEC_VERSION,
         "version": version,
-    }))
+    });
+    if !roles.names.is_empty() {
+        signed[KEY_NAMES] = json!(roles.names);
+    }
+    canonical::to_vec(&signed)
 }
 
 /// Timestamp (TUF spec 4.6).

@@ -61,14 +61,28 @@ impl Serialize for PublicKey {
 
 /// The algorithms by which a key verifies (TUF spec 4.2).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Algorithm {
+pub enum Algorithm {
+    /// `ed25519` (RFC 8032).
     Ed25519,
+    /// `ecdsa-sha2-nistp256`: ECDSA on P-256 with SHA-256; signatures in DER (RFC 3279, 2.2.3).
     EcdsaP256,
+    /// `rsassa-pss-sha256`: RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 bytes (RFC 8017, 8.1).
     RsaPss,
 }
 
-/// How a key verifies, and its value in bytes.
-pub(super) fn material(key: &Key) -> (Algorithm, &[u8]) {
+impl Algorithm {
+    /// Its `keytype` and `scheme` in metadata.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ed25519 => ("ed25519", "ed25519"),
+            Self::EcdsaP256 => ("ecdsa", "ecdsa-sha2-nistp256"),
+            Self::RsaPss => ("rsa", "rsassa-pss-sha256"),
+        }
+    }
+}
+
+/// How a key verifies, and its value in bytes: 32 bytes; a point (SEC 1, 2.3.3); an RSAPublicKey (RFC 8017, A.1.1).
+pub fn material(key: &Key) -> (Algorithm, &[u8]) {
     match key {
         Key::Ed25519 {
             keyval,

@@ -5,6 +5,9 @@ use crate::{digest::Digest, target::bin_of};
 /// Folder of the succinct view below the metadata folder, in URLs and in the depot.
 pub const SUCCINCT: &str = "succinct/";
 
+/// Bits of the largest generation.
+const MAX_BITS: u8 = 14;
+
 /// A generation of bins: `2^bits` bins called `bins<bits>-<hex>` (DESIGN 2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Generation {
@@ -14,10 +17,22 @@ pub struct Generation {
 impl Generation {
     /// The generation with `count` bins; a power of two from 2 to 16,384.
     pub fn of(count: u32) -> Option<Self> {
-        let good = count.is_power_of_two() && (2..=16_384).contains(&count);
+        let good = count.is_power_of_two() && (2..=1 << MAX_BITS).contains(&count);
         good.then(|| Self {
             bits: count.trailing_zeros() as u8,
         })
+    }
+
+    /// The generation that is in use where these roles are listed: the names of older ones stay listed for ever, and those
+    /// of one that is still being written are not listed yet.
+    pub fn listed(listed: impl Fn(&str) -> bool) -> Option<Self> {
+        let all = (1..=MAX_BITS).rev().map(|bits| Self { bits });
+        all.into_iter().find(|generation| listed(&generation.name(0)))
+    }
+
+    /// The next generation: four times as many bins, or as many as there may be; `None` when there are that many.
+    pub fn next(self, max: u32) -> Option<Self> {
+        Self::of(self.count().saturating_mul(4).min(max)).filter(|next| next.bits > self.bits)
     }
 
     /// Leading bits of a path's id that choose its bin.
@@ -102,6 +117,26 @@ mod tests {
         assert_eq!(names(2, 1), "bins1-1");
         assert_eq!(Generation::of(15), None);
         assert_eq!(Generation::of(1), None);
+    }
+
+    #[test]
+    fn generations_grow_by_four_to_their_bound() {
+        let counts = |max| {
+            let grown = std::iter::successors(Generation::of(16), move |generation| generation.next(max));
+            grown.map(Generation::count).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(4_096), [16, 64, 256, 1_024, 4_096]);
+        assert_eq!(counts(2_048), [16, 64, 256, 1_024, 2_048]);
+        assert_eq!(counts(16_384), [16, 64, 256, 1_024, 4_096, 16_384]);
+        assert_eq!(counts(8), [16]);
+    }
+
+    #[test]
+    fn the_largest_listed_generation_is_in_use() {
+        let names = ["bins", "targets", "bins4-0", "bins6-00", "bins8-01"];
+        let listed = Generation::listed(|role| names.contains(&role));
+        assert_eq!(listed.map(Generation::count), Some(64));
+        assert_eq!(Generation::listed(|_| false), None);
     }
 
     #[test]

@@ -10,6 +10,12 @@ use serde_json::Value;
 
 use super::key::PublicKey;
 
+/// Field of root and of offline targets: key id to the name that people know the key by.
+///
+/// Beside the keys, not in them: tough and go-tuf take a key's id from all of its fields, python-tuf from three, so that a
+/// name in the key would change the id for some and not for others. Every client keeps unknown fields of `signed`.
+pub const KEY_NAMES: &str = "x-tufgate-key-names";
+
 /// `root.json` (TUF spec 4.3). Key ids are any text, as TAP 12 has it; an id means what its root lists under it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Root {

@@ -89,22 +89,26 @@ fn directly<'a>(
     threshold: NonZeroU64,
 ) -> Result<(), VerifyError> {
     let message = canonical::to_vec(signed).map_err(|error| VerifyError::Unjudged(error.to_string()))?;
-    let good = |(key, signature): &(&Key, &[u8])| {
-        let (algorithm, public) = material(key);
-        let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
-            Algorithm::Ed25519 => &ED25519,
-            Algorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
-            Algorithm::RsaPss => &RSA_PSS_2048_8192_SHA256,
-        };
-        let key = UnparsedPublicKey::new(algorithm, public);
-        key.verify(&message, signature).is_ok()
-    };
+    let good = |(key, signature): &(&Key, &[u8])| good(key, &message, signature);
     let valid = by_key.filter(|lines| lines.iter().any(good)).count() as u64;
     if valid < threshold.get() {
         let threshold = threshold.get();
         return Err(VerifyError::Threshold { valid, threshold });
     }
     Ok(())
+}
+
+/// Whether a key made this signature of a message.
+pub(super) fn good(key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    let (algorithm, public) = material(key);
+    let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
+        Algorithm::Ed25519 => &ED25519,
+        Algorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+        Algorithm::RsaPss => &RSA_PSS_2048_8192_SHA256,
+    };
+    UnparsedPublicKey::new(algorithm, public)
+        .verify(message, signature)
+        .is_ok()
 }
 
 /// Whether tough's canonical form of the value is ours. Recursion is bounded by [`super::json::MAX_DEPTH`].

@@ -191,6 +191,11 @@ pub fn verifies(key: &PublicKey, signed: &Value, signature: &[u8]) -> Option<boo
     Some(signature::check(signed, &[line], NonZeroU64::MIN).is_ok())
 }
 
+/// Whether a key made this signature of these bytes: for those who sign.
+pub fn signed_by(key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    signature::good(key, message, signature)
+}
+
 /// Reads a `signed` object as a root; nobody has looked at its signatures.
 pub fn root(signed: Value) -> Result<Root, VerifyError> {
     let root: Root = read(signed, "root")?;

@@ -4,6 +4,7 @@
 mod choices;
 mod config;
 mod delegation;
+mod draft;
 pub mod forge;
 mod local_cache;
 mod metadata;
@@ -36,6 +37,11 @@ pub const TARGETS: &[Target] = &[
         name: "delegation",
         run: delegation::run,
         seeds: delegation::seeds,
+    },
+    Target {
+        name: "draft",
+        run: draft::run,
+        seeds: draft::seeds,
     },
     Target {
         name: "local_cache",

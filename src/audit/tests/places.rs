@@ -55,7 +55,10 @@ async fn what_others_may_touch_is_told() {
 #[tokio::test]
 async fn keys_that_root_does_not_list_are_told() {
     let world = World::furnished().await;
-    let (ours, other) = (&world.config.keys.timestamp.path, &world.config.keys.snapshot.path);
+    let (ours, other) = (
+        &world.config.keys.timestamp.file().unwrap().path,
+        &world.config.keys.snapshot.file().unwrap().path,
+    );
     let kept = fs::read(ours).unwrap();
     fs::write(ours, fs::read(other).unwrap()).unwrap();
     let lines = told(&world.audit().await);

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
@@ -94,7 +95,8 @@ impl World {
             config: Arc::new(self.config.clone()),
             ledger: Arc::new(self.ledger()),
             depot,
-            keys: OnlineKeys::open(&self.config).unwrap(),
+            // Keys in files are there at once.
+            keys: OnlineKeys::open(&self.config).now_or_never().unwrap().unwrap(),
             clock: Arc::new(SystemClock),
             metrics: Metrics::new().unwrap(),
             wake: Arc::new(Notify::new()),

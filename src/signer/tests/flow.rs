@@ -1,7 +1,14 @@
 //! What an operator would notice: pace, freshness, fences, clocks, caps, layouts, collection.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -10,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Layout,
-    keys::memory::MemoryKey,
+    keys::{memory::MemoryKey, public::Public},
     ledger::{Act, State, Target},
     policy::{Kind, Policy, Rule},
     tuf::{build, layout},
@@ -265,7 +272,7 @@ async fn keys_the_root_does_not_list_are_not_used() {
     std::mem::swap(&mut parts.keys.timestamp, &mut parts.keys.snapshot);
     let error = world.signer_of(parts).turn().await.unwrap_err();
     assert!(
-        matches!(error, SignerError::KeyNotInRoot { role: "timestamp", .. }),
+        matches!(error, SignerError::KeyNotListed { role: "timestamp", .. }),
         "{error}"
     );
     let bare = World::new().await;
@@ -276,6 +283,99 @@ async fn keys_the_root_does_not_list_are_not_used() {
     assert!(matches!(bare.signer("a").turn().await, Err(SignerError::NoRoot)));
 }
 
+/// A key that fails while it is told to.
+struct Failing {
+    key: MemoryKey,
+    fails: AtomicBool,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl SigningKey for Failing {
+    fn name(&self) -> &str {
+        "failing"
+    }
+
+    fn public_key(&self) -> &Public {
+        self.key.public_key()
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(KeyError::Sign("told to".to_owned())),
+            false => self.key.sign(message).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_fails_is_tried_alone_until_it_signs() {
+    let world = World::new().await;
+    let key = Arc::new(Failing {
+        key: MemoryKey::from_seed(1),
+        fails: AtomicBool::new(false),
+        asked: AtomicUsize::new(0),
+    });
+    let mut parts = world.parts("a");
+    parts.keys.timestamp = key.clone();
+    let mut signer = world.signer_of(parts);
+    world.put("a", "1").await;
+    world.settle(&mut signer).await;
+    let before = world.view().await;
+    key.fails.store(true, Ordering::SeqCst);
+    world.put("b", "2").await;
+    assert!(matches!(signer.turn().await, Err(SignerError::Key(_))));
+    let (rows, files) = (
+        world.ledger.roles().await.unwrap(),
+        world.depot.list().await.unwrap().len(),
+    );
+    let asked = key.asked.load(Ordering::SeqCst);
+    for _ in 0..5 {
+        assert!(matches!(signer.turn().await, Err(SignerError::Key(_))));
+    }
+    assert_eq!(key.asked.load(Ordering::SeqCst), asked + 5);
+    assert_eq!(world.ledger.roles().await.unwrap(), rows, "a failing key cost versions");
+    assert_eq!(
+        world.depot.list().await.unwrap().len(),
+        files,
+        "a failing key left files"
+    );
+    assert_eq!(world.view().await.timestamp, before.timestamp);
+    key.fails.store(false, Ordering::SeqCst);
+    world.settle(&mut signer).await;
+    let after = world.view().await;
+    after.follows(&before);
+    assert_eq!(after.paths(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn bins_have_a_key_of_their_own_where_one_is_configured() {
+    let key = || {
+        let keys = crate::signer::tests::config().keys;
+        keys.timestamp
+    };
+    let world = World::changed(|config| config.keys.bins = Some(key())).await;
+    let mut signer = world.signer("a");
+    world.put("a", "1").await;
+    world.settle(&mut signer).await;
+    let file = world.depot.read("1.targets.json").await.unwrap().unwrap();
+    let listed = String::from_utf8(file.to_vec()).unwrap();
+    assert!(listed.contains(&hex::encode(world.keys.bins.key_id())));
+    assert!(!listed.contains(&hex::encode(world.keys.snapshot.key_id())));
+    assert_eq!(world.view().await.paths(), ["a"]);
+    signer.leave().await.unwrap();
+    // Another one is not what targets.json lists.
+    let mut parts = world.parts("a");
+    parts.keys.bins = parts.keys.snapshot.clone();
+    let error = world.signer_of(parts).turn().await.unwrap_err();
+    assert!(
+        matches!(error, SignerError::KeyNotListed { role: "bins", .. }),
+        "{error}"
+    );
+    assert!(error.fatal());
+}
+
 #[tokio::test]
 async fn targets_signed_offline_are_taken_up() {
     let world = World::changed(|config| config.keys.targets = None).await;
@@ -284,7 +384,10 @@ async fn targets_signed_offline_are_taken_up() {
     let sign = async |version, key: Arc<MemoryKey>| {
         let below = build::to_bins(world.keys.snapshot.key_id(), world.keys.snapshot.public());
         let body = move || build::targets(version, Timestamp::MAX, Some(&below), []);
-        let file = (layout::file("targets", version), seal::seal(key, body).await.unwrap());
+        let file = (
+            layout::file("targets", version),
+            seal::seal(vec![key as Arc<dyn SigningKey>], body).await.unwrap(),
+        );
         world.depot.put_all(vec![file]).await.unwrap();
     };
     sign(1, offline.clone()).await;
@@ -300,14 +403,9 @@ async fn targets_signed_offline_are_taken_up() {
 }
 
 #[tokio::test]
-async fn another_number_of_bins_is_refused() {
+async fn another_layout_is_refused() {
     let mut world = World::new().await;
     world.settle(&mut world.signer("a")).await;
-    world.config.tuf.bins = 64;
-    assert!(matches!(
-        world.signer("a").turn().await,
-        Err(SignerError::Layout { .. })
-    ));
     world.config.tuf.layout = Layout::Flat;
     assert!(matches!(
         world.signer("a").turn().await,

@@ -4,6 +4,8 @@ mod crash;
 mod faulty;
 mod fixtures;
 mod flow;
+mod grow;
+mod rotation;
 mod world;
 
 pub(crate) use self::world::{config, tuf};

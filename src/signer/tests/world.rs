@@ -17,7 +17,7 @@ use tough::schema::{self, Root, Signed};
 use super::super::*;
 use crate::{
     clock::ManualClock,
-    config::{Admin, Gate, KeyFile, Keys, Layout, Log, Tuf, UpstreamConfig},
+    config::{Admin, Gate, KeyFile, KeyPlace, KeySource, Keys, Layout, Log, Tuf, UpstreamConfig},
     depot::{TIMESTAMP, memory::MemoryDepot},
     digest::Digest,
     keys::memory::MemoryKey,
@@ -39,6 +39,8 @@ pub(crate) fn tuf() -> Tuf {
     Tuf {
         layout: Layout::Bins,
         bins: 16,
+        max_bins: 4_096,
+        grow_at: 1_000,
         targets_expiry: days(365),
         delegator_expiry: days(365),
         bin_expiry: days(90),
@@ -50,9 +52,12 @@ pub(crate) fn tuf() -> Tuf {
 }
 
 pub(crate) fn config() -> Config {
-    let key = || KeyFile {
-        path: PathBuf::new(),
-        passphrase: None,
+    let key = || KeySource {
+        name: "test".to_owned(),
+        place: KeyPlace::File(KeyFile {
+            path: PathBuf::new(),
+            passphrase: None,
+        }),
     };
     let listen = "127.0.0.1:0".parse().unwrap();
     let second = Duration::from_secs(1);
@@ -107,7 +112,9 @@ pub(crate) fn config() -> Config {
         keys: Keys {
             timestamp: key(),
             snapshot: key(),
+            bins: None,
             targets: Some(key()),
+            old: crate::config::OldKeys::default(),
         },
         admin: Admin { listen: None },
         policy: Policy::new(vec![everything]),
@@ -146,7 +153,9 @@ impl World {
         let keys = OnlineKeys {
             timestamp: key(1),
             snapshot: key(2),
+            bins: key(if config.keys.bins.is_some() { 5 } else { 2 }),
             targets: config.keys.targets.is_some().then(|| key(3)),
+            old: OldKeys::default(),
         };
         let depot = Arc::new(MemoryDepot::new());
         let role = |key: &dyn SigningKey| RoleKeys {
@@ -154,6 +163,7 @@ impl World {
             threshold: 1,
         };
         let roles = TopLevel {
+            names: BTreeMap::new(),
             root: role(&*key(4)),
             timestamp: role(&*keys.timestamp),
             snapshot: role(&*keys.snapshot),
