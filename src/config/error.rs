@@ -144,8 +144,9 @@ impl<'a> Source<'a> {
             return wrap("`[rule]` is one table, not a list of rules".to_owned())
                 .hint("write `[[rule]]` for each rule");
         }
-        if message.contains("must be quoted") {
-            return wrap(message).hint("text stands in quotes, such as `learn = \"fetch\"`");
+        // `f…` and `t…` without quotes look like the beginning of `false` and `true`.
+        if message.contains("must be quoted") || message.contains("invalid boolean") {
+            return wrap("text must be quoted".to_owned()).hint("text stands in quotes, such as `learn = \"fetch\"`");
         }
         match (
             name.is_empty() || self.table.is_none(),
