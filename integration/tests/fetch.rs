@@ -899,8 +899,10 @@ fn offline_a_target_must_be_there_as_it_was_verified() {
     };
     assert!(succeeds(&mut offline()).0.contains("top.txt already there"));
     fs::write(site.at("top.txt"), "pot").unwrap();
-    fails(&mut offline(), 1, &["differs", "without `--offline` it is downloaded"]);
+    fails(&mut offline(), 1, &["`top.txt` differs from what was verified"]);
     assert_eq!(fs::read(site.at("top.txt")).unwrap(), b"pot", "nothing was written");
+    fs::remove_file(site.at("top.txt")).unwrap();
+    fails(&mut offline(), 1, &["`top.txt` is not there"]);
 }
 
 #[test]
