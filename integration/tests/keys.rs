@@ -432,6 +432,144 @@ fn keys_of_other_tools_are_taken_over() {
     }
 }
 
+/// The timestamp moves from a token to a file; beside it, a key in another token signs the root.
+#[test]
+fn tokens_sign_roots_and_sign_on_while_they_are_rotated() {
+    let hsm = SoftHsm::start(&[("stamp", "ecdsa"), ("alice", "ecdsa")]);
+    let conf = hsm.conf();
+    let environment = [("SOFTHSM2_CONF", conf.as_str())];
+    let nginx = Nginx::start();
+    let table = hsm.table("timestamp", "stamp", "pin");
+    let mut gate = started(&nginx, &table, &environment);
+    gate.publish("/one.txt", b"one");
+    let described = hsm.table("x", "alice", "pin").replace("[keys.x.pkcs11]", "[pkcs11]");
+    fs::write(gate.dir.join("alice.toml"), described).unwrap();
+    let done = |gate: &Gate, args: &[&str]| {
+        let output = run(&gate.dir, args, &environment);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    for name in ["alice.toml", "new.pem"] {
+        if name == "new.pem" {
+            done(&gate, &["key", "new", name, "--type", "rsa", "--unencrypted"]);
+        }
+        fs::write(
+            gate.dir.join(format!("{name}.pub")),
+            done(&gate, &["key", "show", name]),
+        )
+        .unwrap();
+    }
+
+    // Both sign; root lists the old one.
+    let file = gate.dir.join("tufgate.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let both = format!(
+        "[keys.timestamp]\npath = \"new.pem\"\n{}",
+        hsm.table("old.timestamp", "stamp", "pin")
+    );
+    let rotated = config.replace(&table, &both);
+    assert_ne!(rotated, config);
+    fs::write(&file, rotated).unwrap();
+    done(&gate, &["key", "check", "--role", "old.timestamp"]);
+    gate.terminate();
+    gate.run();
+    gate.publish("/two.txt", b"two");
+    everybody_accepts(&gate, "two.txt", b"two");
+
+    let draft = [
+        "root",
+        "draft",
+        "--yes",
+        "--out",
+        "2.json",
+        "--add-key",
+        "alice=alice.toml.pub",
+        "--threshold",
+        "2",
+        "--replace-key",
+        "timestamp:timestamp-2=new.pem.pub",
+    ];
+    done(&gate, &draft);
+    let sign = ["root", "sign", "2.json", "--yes", "--key"];
+    done(&gate, &[&sign[..], &["root/root-1.pem"]].concat());
+    let signed = done(&gate, &[&sign[..], &["alice.toml"]].concat());
+    assert!(signed.contains("signed as alice"), "{signed}");
+    done(&gate, &["root", "publish", "2.json"]);
+    until("the gate to serve root 2", || {
+        gate.get("/metadata/2.root.json").status == 200
+    });
+    gate.publish("/three.txt", b"three");
+    // From root 1, which they still are handed, over root 2.
+    everybody_accepts(&gate, "three.txt", b"three");
+    assert_eq!(keytypes(&gate, "1.root.json", "timestamp"), ["ecdsa"]);
+    assert_eq!(keytypes(&gate, "2.root.json", "timestamp"), ["rsa"]);
+    let audit = run(&gate.dir, &["audit"], &environment);
+    assert!(audit.status.success(), "{}{}", text(&audit.stdout), text(&audit.stderr));
+}
+
+#[test]
+fn keys_that_no_ceremony_can_use_are_told() {
+    let nginx = Nginx::start();
+    let gate = started(&nginx, "", &[]);
+    let dir = &gate.dir;
+    let pass = [("PASS", "secret"), ("WRONG", "wrong")];
+    let new = run(dir, &["key", "new", "a.pem", "--passphrase-env", "PASS"], &pass);
+    assert!(new.status.success(), "{}", text(&new.stderr));
+    let draft = ["root", "draft", "--yes", "--out", "2.json"];
+    assert!(run(dir, &draft, &[]).status.success());
+    let before = fs::read(dir.join("2.json")).unwrap();
+    let sign = ["root", "sign", "2.json", "--yes"];
+    for (args, code, why) in [
+        (&["--key", "a.pem"][..], 64, "no passphrase was given"),
+        (
+            &["--key", "a.pem", "--passphrase-env", "WRONG"],
+            64,
+            "hint: name its passphrase with `--passphrase-env`",
+        ),
+        (&["--key", "none.pem"], 64, "none.pem"),
+        (
+            &["--import", "x.json", "--passphrase-env", "PASS"],
+            2,
+            "cannot be used with",
+        ),
+        (&["--key", "a.pem", "--passphrase-env", "PASS"], 1, "does not list"),
+    ] {
+        let output = run(dir, &[&sign[..], args].concat(), &pass);
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(code) && said.contains(why),
+            "{args:?}: {said}"
+        );
+        assert_eq!(fs::read(dir.join("2.json")).unwrap(), before);
+    }
+    // A private key is no public one, in whatever form.
+    let secret = r#"{"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "PUB", "private": "PRIV"}}"#;
+    let (public, private) = (
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+    );
+    let listed = secret.replace("PUB", public).replace("PRIV", private);
+    write_private(&dir.join("b.json"), &listed);
+    let shown = run(dir, &["key", "show", "b.json", "--json"], &[]);
+    assert!(
+        shown.status.success() && !text(&shown.stdout).contains(private),
+        "{shown:?}"
+    );
+    for key in ["x=b.json", "x=a.pem"] {
+        let drafted = run(
+            dir,
+            &["root", "draft", "--yes", "--out", "3.json", "--add-key", key],
+            &[],
+        );
+        let said = text(&drafted.stderr);
+        assert!(
+            !drafted.status.success() && said.contains("a private key"),
+            "{key}: {said}"
+        );
+        assert!(!dir.join("3.json").exists());
+    }
+}
+
 #[test]
 fn a_file_that_describes_a_key_stands_for_it() {
     let hsm = SoftHsm::start(&[("alice", "ecdsa")]);

@@ -11,7 +11,7 @@ use crate::policy::{Admission, Kind};
 const UPSTREAM: &str = "[upstream]\nurl = \"http://127.0.0.1:8000\"\n";
 
 /// Every table, with a line that makes it whole apart from an unknown key.
-const TABLES: [(&str, &str); 21] = [
+const TABLES: [(&str, &str); 23] = [
     ("", ""),
     ("[gate]", ""),
     ("[gate.tls]", ""),
@@ -30,6 +30,8 @@ const TABLES: [(&str, &str); 21] = [
     ("[keys.timestamp.aws_kms]", ""),
     ("[keys.bins]", ""),
     ("[keys.targets]", ""),
+    ("[keys.old]", ""),
+    ("[keys.old.timestamp]", ""),
     ("[admin]", ""),
     ("[log]", ""),
     ("[[rule]]", "path = \"a\"\nkind = \"mutable\"\n"),
@@ -77,7 +79,9 @@ fn full_toml_holds_the_defaults() {
 fn full_toml_names_every_key() {
     let (text, _) = example("full.toml");
     let plain = text.replace("# ", "");
-    for (table, rest) in TABLES.iter().filter(|(table, _)| !matches!(*table, "" | "[keys]")) {
+    // Under `[keys.old.timestamp]` stands what stands under `[keys.timestamp]`.
+    let told = |table: &str| !matches!(table, "" | "[keys]" | "[keys.old]" | "[keys.old.timestamp]");
+    for (table, rest) in TABLES.iter().filter(|(table, _)| told(table)) {
         let wrong = format!("{table}\n{rest}no_such_key = 1\n");
         let message = toml::from_str::<raw::File>(&wrong).err().unwrap().message().to_owned();
         let (_, section) = plain
@@ -313,6 +317,30 @@ fn bad_values_are_told_where_and_what_to_do() {
             "[tuf]\nlayout = \"flat\"\n[keys.bins]\npath = \"x\"",
             5,
             "`keys.bins` means nothing without bins",
+            "",
+        ),
+        (
+            "[keys.old.targets]\npassphrase_env = \"X\"",
+            3,
+            "`keys.old.targets` says not where the key is",
+            "`path`",
+        ),
+        (
+            "[keys.old.snapshot.pkcs11]\ntoken = \"t\"",
+            3,
+            "`keys.old.snapshot.pkcs11` lacks `module`",
+            "library",
+        ),
+        (
+            "[keys.targets]\noffline = true\n[keys.old.targets]\npath = \"x\"",
+            5,
+            "`keys.old.targets` means nothing while `keys.targets` is offline",
+            "",
+        ),
+        (
+            "[keys.old.bins]\npath = \"x\"",
+            3,
+            "unknown key `bins` in `[keys.old]`",
             "",
         ),
         (

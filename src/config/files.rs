@@ -203,7 +203,10 @@ mod tests {
         home.config.check_files().unwrap();
         let bare = "[upstream]\nurl = \"http://h\"\n[keys.old.snapshot]\npassphrase_env = \"X\"\n";
         let error = Config::parse(bare, "tufgate.toml").unwrap_err();
-        assert!(error.message.contains("`keys.old.snapshot` needs a `path`"), "{error}");
+        assert!(
+            error.message.contains("`keys.old.snapshot` says not where the key is"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -220,7 +223,7 @@ mod tests {
         )
         .unwrap();
         let now = home.config.keys_now().unwrap().unwrap();
-        assert!(now.keys.timestamp.path.ends_with("new.pem"));
+        assert!(now.keys.timestamp.file().unwrap().path.ends_with("new.pem"));
         fs::write(&home.config.file, "[keys").unwrap();
         assert!(home.config.keys_now().is_err());
     }

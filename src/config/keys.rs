@@ -54,9 +54,7 @@ impl Keys {
             ("old.snapshot", &self.old.snapshot),
             ("old.targets", &self.old.targets),
         ];
-        let others = others
-            .into_iter()
-            .filter_map(|(role, key)| Some((role, key.as_ref()?)));
+        let others = others.into_iter().filter_map(|(role, key)| Some((role, key.as_ref()?)));
         required.into_iter().chain(others)
     }
 }
@@ -236,7 +234,10 @@ type Ways = (Option<String>, Option<PathBuf>, Option<u32>, Option<String>);
 
 impl Place<'_> {
     fn at(&self, key: &[&str], message: String) -> ConfigError {
-        let role = self.role.iter().flat_map(|role| iter::once("keys").chain(role.split('.')));
+        let role = self
+            .role
+            .iter()
+            .flat_map(|role| iter::once("keys").chain(role.split('.')));
         let path: Vec<_> = role.chain(key.iter().copied()).collect();
         self.source.at(&path, message)
     }

@@ -290,10 +290,9 @@ mod tests {
         };
         let bare = listed(|_| {}).unwrap();
         assert_eq!(bare.id(), key.key_id());
-        for change in [
-            (|listed| listed["x-note"] = 1.into()) as fn(&mut Value),
-            |listed| listed["keyval"]["private"] = "".into(),
-        ] {
+        for change in [(|listed| listed["x-note"] = 1.into()) as fn(&mut Value), |listed| {
+            listed["keyval"]["private"] = "".into()
+        }] {
             let noted = listed(change).unwrap();
             assert_eq!((noted.id(), noted.key()), (bare.id(), bare.key()));
         }

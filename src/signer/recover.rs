@@ -20,7 +20,7 @@ use crate::{
     digest::Digest,
     keys::SigningKey,
     ledger::{Fence, RoleRow, Target},
-    tuf::{build::Meta, layout, schema::Delegations},
+    tuf::{build::Meta, layout},
 };
 
 use super::{

@@ -10,7 +10,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::world::{World, told};
-use crate::audit::{Code, Severity};
+use crate::{
+    audit::{Code, Severity},
+    config::KeyPlace,
+};
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -54,11 +57,10 @@ async fn what_others_may_touch_is_told() {
 
 #[tokio::test]
 async fn keys_that_root_does_not_list_are_told() {
-    let world = World::furnished().await;
-    let (ours, other) = (
-        &world.config.keys.timestamp.file().unwrap().path,
-        &world.config.keys.snapshot.file().unwrap().path,
-    );
+    let mut world = World::furnished().await;
+    let snapshot = world.config.keys.snapshot.clone();
+    let ours = &world.config.keys.timestamp.file().unwrap().path.clone();
+    let other = &snapshot.file().unwrap().path;
     let kept = fs::read(ours).unwrap();
     fs::write(ours, fs::read(other).unwrap()).unwrap();
     let lines = told(&world.audit().await);
@@ -66,6 +68,20 @@ async fn keys_that_root_does_not_list_are_told() {
         lines.len() == 1 && lines[0].starts_with("key ") && lines[0].contains("timestamp.pem"),
         "{lines:?}"
     );
+    // Root lists the one on its way out.
+    let last = ours.with_file_name("last.pem");
+    fs::write(&last, &kept).unwrap();
+    mode(&last, 0o600);
+    let mut old = snapshot.clone();
+    if let KeyPlace::File(file) = &mut old.place {
+        file.path = last.clone();
+    }
+    world.config.keys.old.timestamp = Some(old);
+    assert_eq!(told(&world.audit().await), [""; 0]);
+    mode(&last, 0o640);
+    let lines = told(&world.audit().await);
+    assert!(lines.iter().any(|line| line.contains("last.pem")), "{lines:?}");
+    world.config.keys.old.timestamp = None;
     fs::write(ours, "no key").unwrap();
     assert_eq!(world.audit().await.exit_code(), 1);
     fs::remove_file(ours).unwrap();

@@ -139,6 +139,25 @@ async fn a_planned_rotation_serves_clients_of_both_roots() {
 }
 
 #[tokio::test]
+async fn bins_get_another_key_of_their_own_in_one_publication() {
+    let mut world = World::changed(|config| config.keys.bins = Some(config.keys.snapshot.clone())).await;
+    let mut signer = world.signer("a");
+    world.put("a", "a").await;
+    world.settle(&mut signer).await;
+    let before = world.view().await;
+    world.keys.bins = key(6);
+    let mut signer = world.signer("a");
+    assert!(matches!(signer.turn().await.unwrap(), Turn::Published { .. }));
+    let after = world.view().await;
+    after.follows(&before);
+    assert_eq!(after.paths(), ["a"]);
+    assert!(accepted(&world, 1).await);
+    let moved = |(role, version): (&String, &u64)| before.roles[role] < *version;
+    assert!(after.roles.iter().all(moved), "{:?}", after.roles);
+    assert!(matches!(signer.turn().await.unwrap(), Turn::Idle { .. }));
+}
+
+#[tokio::test]
 async fn a_revoked_key_signs_no_more_and_a_new_one_signs_all_at_once() {
     // More bins than are rolled in a turn.
     let mut world = World::changed(|config| config.tuf.bins = 256).await;
