@@ -89,11 +89,11 @@ fn keytypes(gate: &Gate, file: &str, role: &str) -> Vec<String> {
 /// Publishes so much that files are larger than any message a service hashes itself.
 fn publish_many(gate: &Gate) -> (String, Vec<u8>) {
     let name = |number| format!("many/a-name-of-some-length-{number}.tar.gz");
-    for number in 0..40 {
+    for number in 0..60 {
         let put = gate.put(&format!("/{}", name(number)), name(number).as_bytes());
         assert_eq!(put.status, 201);
     }
-    let last = name(40);
+    let last = name(60);
     gate.publish(&format!("/{last}"), last.as_bytes());
     let bytes = last.clone().into_bytes();
     (last, bytes)
@@ -532,7 +532,11 @@ fn keys_that_no_ceremony_can_use_are_told() {
             2,
             "cannot be used with",
         ),
-        (&["--key", "a.pem", "--passphrase-env", "PASS"], 1, "does not list"),
+        (
+            &["--key", "a.pem", "--passphrase-env", "PASS"],
+            1,
+            "is none of those that sign this draft",
+        ),
     ] {
         let output = run(dir, &[&sign[..], args].concat(), &pass);
         let said = text(&output.stderr);

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::tuf::{canonical, json};
+use crate::tuf::{build, canonical, json};
 
 /// A file that has the form of signed metadata.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Envelope {
             keyids.push(keyid);
         }
         rebuilt.extend_from_slice(b"],\"signed\":");
-        rebuilt.extend_from_slice(&canonical);
+        build::write_signed(&mut rebuilt, &canonical);
         rebuilt.push(b'}');
         Ok(Self {
             signed,
@@ -110,7 +110,8 @@ mod tests {
         let whole = r#"{"signatures":[{"keyid":"ab","sig":"0f"}],"signed":{"version":7}}"#;
         let file = read(whole).unwrap();
         assert!(file.exact && file.version() == 7 && file.keyids == ["ab"]);
-        for (from, to) in [("{\"version", "{ \"version"), ("7}}", "7}}\n")] {
+        assert!(read(&whole.replace('7', r#""a key\nin PEM""#)).unwrap().exact);
+        for (from, to) in [("{\"version", "{ \"version"), ("7}}", "7}}\n"), ("7", r#""a\u000ab""#)] {
             assert!(!read(&whole.replace(from, to)).unwrap().exact, "{to}");
         }
         for (from, to, why) in [

@@ -313,7 +313,7 @@ mod tests {
         let bench = Bench::new();
         bench.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out c.pem");
         bench.openssl("pkey -in c.pem -pubout -out c.pub");
-        for (public, why) in [("c.pub", "another curve than P-256"), ("c.pem", "not a `PUBLIC KEY`")] {
+        for (public, why) in [("c.pub", "another curve than P-256"), ("c.pem", "a private key")] {
             let command = KeyCommand {
                 run: vec!["true".to_owned()],
                 public: bench.path(public),

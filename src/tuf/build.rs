@@ -77,9 +77,6 @@ impl Meta {
 }
 
 /// The file as it lies in the depot: `signed`, which comes in canonical form, beside its signatures.
-///
-/// Where it lists a key in PEM, its canonical form is no JSON: line ends stand raw in it, and are escaped here. Clients
-/// read it and make the canonical form again.
 pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes {
     let mut out = Vec::with_capacity(signed.len() + 64 + signatures.len() * 240);
     out.extend_from_slice(b"{\"signatures\":[");
@@ -94,6 +91,16 @@ pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"signed\":");
+    write_signed(&mut out, signed);
+    out.push(b'}');
+    out.into()
+}
+
+/// Writes what is signed as JSON.
+///
+/// Where it lists a key in PEM, its canonical form is no JSON: line ends stand raw in it, and are escaped here. Clients
+/// read it and make the canonical form again.
+pub fn write_signed(out: &mut Vec<u8>, signed: &[u8]) {
     // Control characters stand in strings only: there is no white space outside.
     let mut rest = signed;
     while let Some(at) = rest.iter().position(|byte| *byte < b' ') {
@@ -105,8 +112,6 @@ pub fn envelope(signed: &[u8], signatures: &[(&Decoded<Hex>, Vec<u8>)]) -> Bytes
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-    out.push(b'}');
-    out.into()
 }
 
 /// Root (TUF spec 4.3), with consistent snapshots.
