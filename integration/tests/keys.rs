@@ -445,11 +445,11 @@ fn a_file_that_describes_a_key_stands_for_it() {
     assert_eq!(shown["name"], "Alice's token");
     let public = fs::read_to_string(hsm.dir().join("alice.pub")).unwrap();
     assert_eq!(shown["pem"], public);
-    fs::write(hsm.dir().join("bad.toml"), "[pkcs11]\nmodul = \"x\"\n").unwrap();
+    fs::write(hsm.dir().join("bad.toml"), "[pkcs11]\nmodules = \"x\"\n").unwrap();
     refused(
         &run(hsm.dir(), &["key", "check", "bad.toml"], &environment),
         64,
-        "bad.toml:2:1: unknown key `modul`",
+        "bad.toml:2:1: unknown key `modules`",
     );
     fs::write(hsm.dir().join("empty.toml"), "").unwrap();
     refused(
