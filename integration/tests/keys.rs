@@ -89,11 +89,11 @@ fn keytypes(gate: &Gate, file: &str, role: &str) -> Vec<String> {
 /// Publishes so much that files are larger than any message a service hashes itself.
 fn publish_many(gate: &Gate) -> (String, Vec<u8>) {
     let name = |number| format!("many/a-name-of-some-length-{number}.tar.gz");
-    for number in 0..60 {
+    for number in 0..80 {
         let put = gate.put(&format!("/{}", name(number)), name(number).as_bytes());
         assert_eq!(put.status, 201);
     }
-    let last = name(60);
+    let last = name(80);
     gate.publish(&format!("/{last}"), last.as_bytes());
     let bytes = last.clone().into_bytes();
     (last, bytes)

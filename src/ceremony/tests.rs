@@ -413,7 +413,11 @@ fn first_signed() -> Value {
 fn names_forge_no_line() {
     let mut root = first_signed();
     root[KEY_NAMES][id(1)] = json!("alice\n  signed  mallory");
-    let bytes = file(&crate::tuf::canonical::to_vec(&root).unwrap(), &[1, 2]);
+    let message = crate::tuf::canonical::to_vec(&root).unwrap();
+    let signature = |seed: u8| json!({"keyid": id(seed), "sig": hex::encode(sign(seed, &message))});
+    let bytes = json!({"signatures": [signature(1), signature(2)], "signed": root})
+        .to_string()
+        .into_bytes();
     let proposal = Proposal::after(Kind::Root, &bytes, &bytes, at(1_950_000_000)).unwrap();
     let draft = Draft::new(Kind::Root, &bytes, &bytes, proposal.into_signed(), by("ann")).unwrap();
     let told: Vec<_> = draft.authorities().iter().map(ToString::to_string).collect();
