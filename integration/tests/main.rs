@@ -1,5 +1,11 @@
 //! The gate against real servers and real clients; `integration/README.md` says which test holds which promise.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
