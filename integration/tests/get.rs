@@ -285,25 +285,29 @@ fn a_retraction_is_obeyed_when_the_command_returns() {
 fn no_answer_names_a_snapshot_that_withdrew_it() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
-    gate.publish("/a", b"a");
-    (0..5).for_each(|_| assert_eq!(gate.get("/a").status, 200));
-    let (addr, done) = (gate.addr, Arc::new(AtomicBool::new(false)));
-    let told = Arc::clone(&done);
-    let reader = std::thread::spawn(move || {
-        let mut seen = Vec::new();
-        while !told.load(Ordering::Acquire) {
-            seen.push(http::get(addr, "/a"));
+    // Several, since the gate looks around at moments of its own.
+    for name in ["a", "b", "c", "d", "e"] {
+        let target = format!("/{name}");
+        gate.publish(&target, name.as_bytes());
+        (0..5).for_each(|_| assert_eq!(gate.get(&target).status, 200));
+        let (addr, done) = (gate.addr, Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&done);
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !told.load(Ordering::Acquire) {
+                seen.push(http::get(addr, &target));
+            }
+            seen
+        });
+        let output = gate.command(&["retract", name, "--reason", "test", "--json"]);
+        done.store(true, Ordering::Release);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let gone = said["snapshot"].as_u64().unwrap();
+        for response in reader.join().unwrap().iter().filter(|seen| seen.status == 200) {
+            let status = response.header("tufgate-status").unwrap();
+            let snapshot: u64 = status.strip_prefix("signed; snapshot=").unwrap().parse().unwrap();
+            assert!(snapshot < gone, "{status}, but snapshot {gone} does not list it");
         }
-        seen
-    });
-    let output = gate.command(&["retract", "a", "--reason", "test", "--json"]);
-    done.store(true, Ordering::Release);
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let gone = said["snapshot"].as_u64().unwrap();
-    for response in reader.join().unwrap().iter().filter(|seen| seen.status == 200) {
-        let status = response.header("tufgate-status").unwrap();
-        let snapshot: u64 = status.strip_prefix("signed; snapshot=").unwrap().parse().unwrap();
-        assert!(snapshot < gone, "{status}, but snapshot {gone} does not list it");
     }
 }
 
