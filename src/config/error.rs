@@ -144,9 +144,8 @@ impl<'a> Source<'a> {
             return wrap("`[rule]` is one table, not a list of rules".to_owned())
                 .hint("write `[[rule]]` for each rule");
         }
-        // `f…` and `t…` without quotes look like the beginning of `false` and `true`.
-        if message.contains("must be quoted") || message.contains("invalid boolean") {
-            return wrap("text must be quoted".to_owned()).hint("text stands in quotes, such as `learn = \"fetch\"`");
+        if let Some(word) = span.as_ref().and_then(|span| self.bare_word(span.start)) {
+            return wrap(format!("`{word}` is text without quotes")).hint(format!("write `\"{word}\"`"));
         }
         match (
             name.is_empty() || self.table.is_none(),
@@ -156,6 +155,20 @@ impl<'a> Source<'a> {
             (false, Some((message, hint))) => wrap(format!("`{name}`: {message}")).hint(hint),
             (false, None) => wrap(format!("`{name}`: {message}")),
         }
+    }
+
+    /// The word that is the value of the line at `offset`, where that is what keeps the whole from being TOML.
+    fn bare_word(&self, offset: usize) -> Option<&str> {
+        if self.table.is_some() {
+            return None;
+        }
+        let start = self.text.get(..offset)?.rfind('\n').map_or(0, |end| end + 1);
+        let (_, value) = self.text.get(start..)?.lines().next()?.split_once('=')?;
+        let value = value.trim_start();
+        let end = value.find(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c));
+        let word = value.get(..end.unwrap_or(value.len()))?;
+        let text = word.starts_with(|c: char| c.is_ascii_alphabetic());
+        (text && !["true", "false", "inf", "nan"].contains(&word)).then_some(word)
     }
 
     /// The innermost key whose name or value covers a span.

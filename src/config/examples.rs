@@ -421,9 +421,10 @@ fn bad_values_are_told_where_and_what_to_do() {
         (
             "[[rule]]\npath = \"**\"\nkind = \"immutable\"\nlearn = fetch",
             6,
-            "quoted",
-            "`learn = \"fetch\"`",
+            "`fetch` is text without quotes",
+            "write `\"fetch\"`",
         ),
+        ("[metadata]\naccess = public", 4, "`public` is text without quotes", ""),
         ("[gate\n", 3, "", ""),
         ("[gate]\nlisten = \"x\"\nlisten = \"y\"", 5, "duplicate key", ""),
     ];
