@@ -16,6 +16,9 @@ use crate::{
 
 const PUBLISHED: &str = "[[rule]]\npath = \"repo/**\"\nkind = \"immutable\"\nlearn = \"fetch\"\n";
 
+/// For gates whose upstream can never say who may read.
+const EVERYBODYS: &str = "[metadata]\naccess = \"public\"\n";
+
 /// nginx, with and without TLS, and where it listens by TLS.
 fn secured(authority: &Authority, names: &[&str], more: &str) -> (Nginx, SocketAddr) {
     let addr = free_addr();
@@ -81,7 +84,8 @@ fn an_upstream_that_cannot_prove_itself_gets_nothing() {
         let (nginx, addr) = secured(authority, names, "location /plain { return 200 seen; }");
         fs::write(nginx.file("repo/file"), "theirs").unwrap();
         let url = format!("https://localhost:{}", addr.port());
-        let gate = Gate::start(&Setup::learning(&url).rules(PUBLISHED).upstream_keys(&ca(&known)));
+        let setup = Setup::learning(&url).rules(PUBLISHED).extra(EVERYBODYS);
+        let gate = Gate::start(&setup.upstream_keys(&ca(&known)));
         for (method, path, body) in [
             ("GET", "/repo/file", &b""[..]),
             ("PUT", "/repo/new", b"mine"),
@@ -114,7 +118,7 @@ fn a_private_authority_stands_in_place_of_the_systems() {
     let gate = Gate::start(&systems(setup.clone()));
     assert_eq!(gate.get("/repo/file").body, b"bytes", "{}", gate.log());
     assert_eq!(gate.put("/repo/new", b"bytes").status, 201);
-    let gate = Gate::start(&systems(setup.upstream_keys(&ca(&other))));
+    let gate = Gate::start(&systems(setup.extra(EVERYBODYS).upstream_keys(&ca(&other))));
     assert_eq!(gate.get("/repo/file").status, 502);
     assert_eq!(gate.put("/repo/newer", b"bytes").status, 502);
 }
