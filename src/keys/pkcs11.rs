@@ -37,6 +37,8 @@ use crate::{config::KeyToken, digest::Digest, terminal::printable, tuf::key::Alg
 
 /// Signatures that may wait for the token.
 const QUEUE: usize = 16;
+/// Longest wait for a library to come to its end.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// `secp256r1` as CKA_EC_PARAMS.
 const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 
@@ -45,7 +47,7 @@ pub struct TokenKey {
     name: String,
     public: Public,
     timeout: Duration,
-    work: SyncSender<Work>,
+    thread: Thread,
 }
 
 /// A message, and who waits for its signature.
@@ -77,14 +79,22 @@ impl TokenKey {
         };
         let (work, queue) = sync_channel::<Work>(QUEUE);
         let (first, opened) = oneshot::channel();
+        let (ends, ended) = sync_channel::<()>(0);
         let thread = thread::Builder::new().name("pkcs11".to_owned());
         let spawned = thread.spawn(move || {
             let public = desk.public();
             if first.send(public).is_ok() {
                 desk.serve(&queue);
             }
+            // In this order: who waits for the end waits for the library.
+            drop(desk);
+            drop(ends);
         });
         spawned.map_err(|error| KeyError::Sign(format!("no thread for a token: {error}")))?;
+        let thread = Thread {
+            work: Some(work),
+            ended: Mutex::new(ended),
+        };
         let public = match timeout(token.timeout, opened).await {
             Ok(Ok(public)) => public?,
             _ => return Err(silent(&name, token.timeout)),
@@ -93,8 +103,24 @@ impl TokenKey {
             name,
             public,
             timeout: token.timeout,
-            work,
+            thread,
         })
+    }
+}
+
+/// The thread of a token, which ends with this. It is waited for: a process that ends while a library is at work may hang
+/// in it.
+struct Thread {
+    work: Option<SyncSender<Work>>,
+    /// Closed at its end.
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.work = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(GOODBYE);
     }
 }
 
@@ -122,7 +148,10 @@ impl SigningKey for TokenKey {
             answer,
         };
         // Full only when the token hangs: those who waited have left, and the queue with them when it goes on.
-        self.work.try_send(work).map_err(|_| silent(&self.name, self.timeout))?;
+        let queue = self.thread.work.as_ref();
+        queue
+            .and_then(|queue| queue.try_send(work).ok())
+            .ok_or_else(|| silent(&self.name, self.timeout))?;
         match timeout(self.timeout, answered).await {
             Ok(Ok(signature)) => verified(&self.name, &self.public, message, signature?),
             _ => Err(silent(&self.name, self.timeout)),
@@ -245,6 +274,8 @@ impl Desk {
             ),
             hint: "`module` is the shared library of the token's maker, for this machine's architecture",
         })?;
+        // For good: a library that is unloaded by one thread while the process ends by another may hang both.
+        std::mem::forget(library.clone());
         let _one = INITIALISING.lock().unwrap_or_else(PoisonError::into_inner);
         match library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             // Another key of this process came first.
