@@ -108,8 +108,8 @@ impl TokenKey {
     }
 }
 
-/// The thread of a token, which ends with this. It is waited for: a process that ends while a library is at work may hang
-/// in it.
+/// The thread of a token, which ends with this. It is waited for: where it unloads the library while the process ends, both
+/// may hang.
 struct Thread {
     work: Option<SyncSender<Work>>,
     /// Closed at its end.
@@ -274,8 +274,6 @@ impl Desk {
             ),
             hint: "`module` is the shared library of the token's maker, for this machine's architecture",
         })?;
-        // For good: a library that is unloaded by one thread while the process ends by another may hang both.
-        std::mem::forget(library.clone());
         let _one = INITIALISING.lock().unwrap_or_else(PoisonError::into_inner);
         match library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             // Another key of this process came first.
