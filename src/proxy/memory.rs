@@ -220,7 +220,8 @@ impl Memory {
     pub(super) fn hold(&self, path: &TargetPath, mut held: Held, drops: u64) {
         let held = self.held.entry_by_ref(path).and_upsert_with(|old| {
             if let Some(old) = old.map(moka::Entry::into_value) {
-                held.public |= old.public && old.expected == held.expected;
+                // What a refusal ended proves nothing any more.
+                held.public |= old.public && !old.dropped.load(Ordering::Acquire) && old.expected == held.expected;
                 old.end();
             }
             Arc::new(held)
