@@ -15,6 +15,7 @@ mod fuzz;
 
 mod access;
 mod attack;
+mod attackers;
 mod audit;
 mod bad_input;
 mod bench;
@@ -28,6 +29,7 @@ mod framing;
 mod fuzzed;
 mod get;
 mod grow;
+mod guard;
 mod hostile;
 mod http1;
 mod http2;
