@@ -25,6 +25,7 @@ mod ceremony;
 mod crash;
 mod drift;
 mod fetch;
+mod flat;
 mod framing;
 mod fuzzed;
 mod get;

@@ -250,7 +250,7 @@ fn whatever_is_read_in_the_better_view_is_no_fault() {
             .iter()
             .flat_map(|one| one.clients.clone())
             .collect::<Vec<_>>(),
-        [SigstoreJava, RustTuf]
+        [RustTuf, SigstoreJava]
     );
 }
 
@@ -266,7 +266,7 @@ fn a_submitted_role_is_judged_in_one_call() {
     let mut odd = plain.clone();
     odd["targets"]["e\u{301}"] = row.clone();
     odd["version"] = (1_u64 << 53).into();
-    assert_eq!(role(odd), [("integer-size", vec![TufJs]), ("name", vec![Tough])]);
+    assert_eq!(role(odd), [("name", vec![Tough]), ("integer-size", vec![TufJs])]);
     let mut below = plain;
     below["delegations"] = serde_json::json!({"keys": {}, "roles": [{"path_hash_prefixes": ["ab"]}]});
     assert_eq!(role(below), [("delegation-form", vec![GoTuf])]);
