@@ -209,10 +209,10 @@ impl Judge<'_> {
 
     /// Whether a live target fits.
     fn room(&self, bin: &Bin, rule: Option<&Rule>, target: &Target) -> Result<(), Refusal> {
-        let listed = bin.rows.get(&target.path);
         if let Some(violation) = compat::target(target.path.as_str(), target.length, self.clients).pop() {
             return Err(Refusal::Client(violation.into()));
         }
+        let listed = bin.rows.get(&target.path);
         if listed.is_none() {
             if bin.rows.len() as u64 >= self.caps.targets {
                 return Err(Refusal::BinTargets(self.caps.targets));
