@@ -166,6 +166,8 @@ mod policy;
 
 mod tuf;
 
+mod compat;
+
 mod config;
 
 mod telemetry;
@@ -185,6 +187,7 @@ mod signer;
 
 mod client;
 mod inspect;
+mod plan;
 
 mod audit;
 mod ceremony;
@@ -232,6 +235,10 @@ pub mod internals {
     /// Time.
     pub mod clock {
         pub use crate::clock::*;
+    }
+    /// The known clients and their limits.
+    pub mod compat {
+        pub use crate::compat::*;
     }
     /// Checked configuration.
     pub mod config {

@@ -116,6 +116,8 @@ metrics! {
     neutral_refusals_total: IntCounter,
     /// Neutral reads waiting.
     neutral_queue: IntGauge,
+    /// Targets and roles that were not published since they would break a client, by what (`target` or `role`) and whom.
+    guarded_total: IntCounterVec["what", "client"],
     /// Publications made.
     publications_total: IntCounter,
     /// Seconds one publication took.

@@ -20,6 +20,10 @@ pub enum Client {
     Tough,
     /// sigstore-tuf 0.15.1
     SigstoreTuf,
+    /// rust-tuf 0.3.0-beta14
+    RustTuf,
+    /// sigstore-java 2.0.0
+    SigstoreJava,
 }
 
 /// A way to delegate to the same bins.
@@ -54,7 +58,10 @@ pub struct Said {
 }
 
 impl Client {
-    /// Every client.
+    /// Those that read the flat layout only.
+    pub const FLAT: [Client; 2] = [Client::RustTuf, Client::SigstoreJava];
+
+    /// Every client that reads bins.
     pub const ALL: [Client; 5] = [
         Client::PythonTuf,
         Client::TufJs,
@@ -71,6 +78,8 @@ impl Client {
             Client::GoTuf => "go-tuf",
             Client::Tough => "tough",
             Client::SigstoreTuf => "sigstore-tuf",
+            Client::RustTuf => "rust-tuf",
+            Client::SigstoreJava => "sigstore-java",
         }
     }
 
@@ -88,6 +97,7 @@ impl Client {
             Client::PythonTuf | Client::TufJs => true,
             Client::GoTuf => view == View::Succinct,
             Client::Tough | Client::SigstoreTuf => view == View::Prefixes,
+            Client::RustTuf | Client::SigstoreJava => false,
         }
     }
 
@@ -130,6 +140,13 @@ impl Client {
             Client::GoTuf => Command::new(built.join("go-tuf-get")),
             Client::Tough => Command::new(built.join("rust/debug/tough-get")),
             Client::SigstoreTuf => Command::new(built.join("rust/debug/sigstore-tuf-get")),
+            Client::RustTuf => Command::new(built.join("rust/debug/rust-tuf-get")),
+            Client::SigstoreJava => {
+                let mut command = Command::new("java");
+                let path = built.join("java");
+                command.arg("-cp").arg(format!("{0}:{0}/*", path.display())).arg("Get");
+                command
+            }
         };
         let metadata = match view {
             View::Prefixes => "metadata/",

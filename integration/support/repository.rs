@@ -80,6 +80,11 @@ impl Repository {
         self.keys.insert(id.to_owned(), key);
     }
 
+    /// Keys that are nobody's here any more.
+    pub fn forget_keys(&mut self, ids: &[String]) {
+        self.keys.retain(|id, _| !ids.contains(id));
+    }
+
     /// Serves a metadata file: below `succinct/` in that view, a `bins` delegator in the first, all else in both.
     pub fn put(&mut self, name: &str, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();

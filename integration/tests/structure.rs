@@ -148,3 +148,43 @@ fn main_is_at_most_60_lines() {
     let lines = fs::read_to_string(src().join("main.rs")).unwrap().lines().count();
     assert!(lines <= 60, "main.rs has {lines} lines");
 }
+
+#[test]
+fn every_line_of_the_security_table_names_its_tests() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let promises = read("integration/README.md");
+    let ids: BTreeSet<&str> = promises
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .filter(|id| id.starts_with("G-"))
+        .collect();
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("\n## Security model\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let (mut lines, mut who) = (0, BTreeSet::new());
+    for line in section.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let [_, attacker, verb, what, tests, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        assert!(["can", "cannot"].contains(&verb) && !what.is_empty(), "{line}");
+        assert!(tests.split(' ').count() > 0 && !tests.is_empty(), "{line}");
+        for id in tests.split(' ') {
+            assert!(ids.contains(id), "`{id}` is no promise: {line}");
+        }
+        lines += 1;
+        who.insert(attacker);
+    }
+    assert!(lines > 20, "{lines}");
+    for attacker in [
+        "client",
+        "publisher",
+        "upstream",
+        "network",
+        "CDN, mirror",
+        "proxy node",
+        "online key thief",
+        "minority of root keys",
+    ] {
+        assert!(who.contains(attacker), "{attacker}");
+    }
+}

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admin::health::Role,
     depot::{Depot, DepotError, TIMESTAMP},
-    ledger::{Drift, Ledger, LedgerError},
+    ledger::{Drift, GUARD, Ledger, LedgerError},
+    terminal::printable,
     tuf::layout::Generation,
 };
 
@@ -32,6 +33,9 @@ pub struct Status {
     pub pending: u64,
     /// Paths whose upstream bytes differ from the record.
     pub drifts: Vec<Drift>,
+    /// What was not published since it would break clients, newest first: the last few of the newest lines of the audit log.
+    #[serde(default)]
+    pub guarded: Vec<Guarded>,
     /// Seconds since the answering process started; absent when none answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime: Option<u64>,
@@ -45,6 +49,20 @@ pub struct Status {
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
 }
+
+/// A target or role that was not published since it would break clients.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Guarded {
+    /// When.
+    pub at: Timestamp,
+    /// The target path; empty for a role.
+    pub path: String,
+    /// Whom, how, and what it was.
+    pub why: String,
+}
+
+/// Lines of the audit log that are looked through, and most of them that are told.
+const GUARDED: (usize, usize) = (1_000, 5);
 
 /// The published timestamp.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -82,6 +100,7 @@ impl Status {
                 .await?
                 .map_or(0, |publication| publication.snapshot),
             drifts: ledger.drifts().await?,
+            guarded: Guarded::newest(ledger).await?,
             ..Self::default()
         };
         // `bins4-0` is a bin, `bins` their delegator.
@@ -99,6 +118,21 @@ impl Status {
         status.versions = roles.into_iter().map(|role| (role.name, role.published)).collect();
         status.timestamp = Published::of(depot).await?;
         Ok(status)
+    }
+}
+
+impl Guarded {
+    async fn newest(ledger: &dyn Ledger) -> Result<Vec<Self>, LedgerError> {
+        let (lines, most) = GUARDED;
+        let lines = ledger.audit_lines(lines).await?.into_iter();
+        let guarded = lines.filter(|line| line.action == GUARD).take(most);
+        Ok(guarded
+            .map(|line| Self {
+                at: line.at,
+                path: line.path,
+                why: line.detail,
+            })
+            .collect())
     }
 }
 
@@ -169,7 +203,11 @@ impl fmt::Display for Status {
             "targets    {} live, {} observations pending",
             self.targets, self.pending
         )?;
-        write!(f, "drifts     {}", self.drifts.len())
+        write!(f, "drifts     {}", self.drifts.len())?;
+        for guarded in &self.guarded {
+            write!(f, "\nguarded    {} {}", guarded.at, printable(&guarded.why))?;
+        }
+        Ok(())
     }
 }
 

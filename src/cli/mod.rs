@@ -28,7 +28,9 @@ mod drift;
 pub mod get;
 pub mod init;
 mod key;
+mod lint;
 mod operator;
+mod plan;
 pub mod policy;
 mod quickstart;
 mod retract;
@@ -54,6 +56,8 @@ enum Command {
     Get(get::GetArgs),
     Init(ceremony::Init),
     Key(key::Key),
+    Lint(lint::Lint),
+    Plan(plan::Plan),
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
     Retract(retract::Retract),
@@ -88,9 +92,11 @@ impl Cli {
             Command::Audit(audit) => audit.run(),
             Command::Drift(drift) => drift.run(),
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
+            Command::Plan(plan) => plan.run(),
             Command::Policy(policy) => policy.run(&mut io::stdout()).or_else(policy_failed),
             Command::Init(init) => init.run(),
             Command::Key(key) => key.run(),
+            Command::Lint(lint) => lint.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
             Command::Retract(retract) => retract.run(),
             Command::Root(root) => root.run(),

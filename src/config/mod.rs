@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::Policy;
+use crate::{compat::Client, policy::Policy};
 
 pub use error::ConfigError;
 pub use files::credential;
@@ -260,6 +260,8 @@ pub struct Tuf {
     pub max_bin_targets: u64,
     /// Most bytes of a bin's file (1,000,000).
     pub max_bin_bytes: u64,
+    /// Clients that must be able to read whatever is published: what would break one of them is not.
+    pub clients: Vec<Client>,
 }
 
 /// `[admin]`

@@ -228,6 +228,7 @@ pub(super) struct Tuf {
     pub timestamp_expiry: Span,
     pub max_bin_targets: u64,
     pub max_bin_bytes: Size,
+    pub clients: Option<Vec<String>>,
 }
 
 impl Default for Tuf {
@@ -244,6 +245,7 @@ impl Default for Tuf {
             timestamp_expiry: seconds(DAY),
             max_bin_targets: 2000,
             max_bin_bytes: Size(1_000_000),
+            clients: None,
         }
     }
 }

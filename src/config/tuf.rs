@@ -8,7 +8,10 @@ use super::{
     error::Source,
     raw,
 };
-use crate::tuf::layout::Generation;
+use crate::{
+    compat::{self, Client},
+    tuf::layout::Generation,
+};
 
 /// Limits of clients on a targets role: python-tuf, go-tuf, tuf-js and sigstore-tuf read 5,000,000 bytes; tuf-js needs
 /// three seconds to parse 5,000 targets.
@@ -82,11 +85,13 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         )
         .hint("clients refuse a role of more than 5,000,000 bytes"));
     }
+    let layout = match raw.layout {
+        raw::Layout::Bins => Layout::Bins,
+        raw::Layout::Flat => Layout::Flat,
+    };
     Ok(Tuf {
-        layout: match raw.layout {
-            raw::Layout::Bins => Layout::Bins,
-            raw::Layout::Flat => Layout::Flat,
-        },
+        clients: clients(source, raw.clients.as_deref(), layout)?,
+        layout,
         bins: raw.bins,
         max_bins,
         grow_at: raw.grow_at,
@@ -98,4 +103,28 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         max_bin_targets: raw.max_bin_targets,
         max_bin_bytes: raw.max_bin_bytes.0,
     })
+}
+
+/// Checks `clients`: known ones that read this layout.
+fn clients(source: &Source<'_>, keys: Option<&[String]>, layout: Layout) -> Checked<Vec<Client>> {
+    let Some(keys) = keys else {
+        return Ok(match layout {
+            Layout::Bins => Client::BINS.to_vec(),
+            Layout::Flat => Client::FLAT.to_vec(),
+        });
+    };
+    let at = |message: String| source.at(&["tuf", "clients"], &message);
+    let one = |key: &String| {
+        let known = Client::of_key(key).ok_or_else(|| {
+            let keys: Vec<_> = Client::ALL.iter().map(|client| client.key()).collect();
+            at(format!("`tuf.clients` has `{key}`, which is no known client")).hint(keys.join(", "))
+        })?;
+        match layout {
+            Layout::Bins if !compat::bins(0, 0, &[known]).is_empty() => {
+                Err(at(format!("`tuf.clients` has `{key}`, which reads no bins")).hint("`layout = \"flat\"` is for it"))
+            }
+            _ => Ok(known),
+        }
+    };
+    keys.iter().map(one).collect()
 }

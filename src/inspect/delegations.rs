@@ -9,11 +9,16 @@ use serde_json::Value;
 
 use super::{
     Code, Place,
-    facts::{Facts, Forms},
     finding::Findings,
     keys::{self, Signers},
 };
-use crate::{client::delegation::matches, digest::Digest, target::bin_of, tuf::layout::bin_name};
+use crate::{
+    client::delegation::matches,
+    compat::{Facts, Forms},
+    digest::Digest,
+    target::bin_of,
+    tuf::layout::bin_name,
+};
 
 /// Bins of a succinct delegation that are enumerated; more are counted only.
 pub const MAX_BINS: u32 = 16_384;
@@ -86,6 +91,7 @@ impl Delegations {
         let mut key_facts = Vec::new();
         let ring = keys::ring(value.get("keys"), place, &mut key_facts, findings);
         facts.keys.extend(key_facts);
+        facts.forms.add(Forms::of(value));
         let (roles, succinct) = (value.get("roles"), value.get("succinct_roles"));
         if roles.is_some() == succinct.is_some() {
             let message = "its delegations need one of `roles` and `succinct_roles`";
@@ -96,7 +102,7 @@ impl Delegations {
         let mut names = HashSet::new();
         let mut read = Vec::with_capacity(listed.len());
         for role in listed {
-            if let Some(role) = Delegated::read(role, &ring, place, &mut facts.forms, findings) {
+            if let Some(role) = Delegated::read(role, &ring, place, findings) {
                 if !names.insert(role.name.clone()) {
                     let message = format!("it delegates to `{}` twice: some clients refuse that", role.name);
                     findings.warning(Code::DelegationInvalid, place, message);
@@ -105,7 +111,6 @@ impl Delegations {
             }
         }
         let succinct = succinct.and_then(|value| Succinct::read(value, &ring, place, findings));
-        facts.forms.succinct |= succinct.is_some();
         let used = read.iter().map(|role| &role.signers);
         let used = used.chain(succinct.iter().map(|bins| &bins.signers));
         keys::unused(&ring, used, place, findings);
@@ -196,13 +201,7 @@ impl Delegations {
 }
 
 impl Delegated {
-    fn read(
-        value: &Value,
-        ring: &keys::Ring,
-        place: &Place,
-        forms: &mut Forms,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    fn read(value: &Value, ring: &keys::Ring, place: &Place, findings: &mut Findings) -> Option<Self> {
         let name = value.get("name").and_then(Value::as_str);
         let Some(name) = name else {
             findings.error(Code::DelegationInvalid, place, "a delegated role has no name");
@@ -249,9 +248,6 @@ impl Delegated {
                 findings.error(Code::DelegationInvalid, place, message);
             }
         }
-        forms.paths |= !paths.is_empty();
-        forms.empty_prefix |= prefixes.iter().any(String::is_empty);
-        forms.prefixes |= prefixes.iter().any(|prefix| !prefix.is_empty());
         Some(Self {
             signers: keys::signers(ring, Some(value), name, place, findings)?,
             name: name.to_owned(),

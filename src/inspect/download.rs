@@ -8,12 +8,14 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
     Code, Place,
-    facts::Served,
     role::Wanted,
     walk::{PARALLEL, Site, Walk},
     web,
 };
-use crate::client::{fetch::FetchError, naming::TargetNaming};
+use crate::{
+    client::{fetch::FetchError, naming::TargetNaming},
+    compat::Served,
+};
 
 /// How one download went.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -226,7 +228,7 @@ async fn fetch(site: &Site, named: &str, wanted: &Wanted, seen: &mut Seen) -> Ou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::{Counts, facts::Facts};
+    use crate::{compat::Facts, inspect::Counts};
 
     fn told(hashed_name: Outcome, hashed_folder: Outcome, bare: Outcome) -> (Vec<&'static str>, Facts, Counts) {
         let options = crate::inspect::Options {

@@ -8,9 +8,9 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Code, Place, document::Document, facts::KeyFact, finding::Findings};
+use super::{Code, Place, document::Document, finding::Findings};
 use crate::{
-    digest::Digest,
+    compat::KeyFact,
     tuf::{canonical, key::PublicKey, verify::verifies},
 };
 
@@ -37,23 +37,18 @@ pub fn ring(keys: Option<&Value>, place: &Place, facts: &mut Vec<KeyFact>, findi
     });
     let mut ring = BTreeMap::new();
     for (id, key) in keys {
-        let computed = canonical::to_vec(key).is_ok_and(|bytes| Digest::of(bytes).to_string() == *id);
-        if !computed {
+        let fact = KeyFact::of(id, key);
+        if !fact.computed {
             let message =
                 format!("the key id `{id}` is not the key's digest: tough refuses the file, rust-tuf drops the key");
             findings.warning(Code::KeyidNotComputed, place, message);
         }
-        let text = |field: &str| key.get(field).and_then(Value::as_str).unwrap_or_default();
-        let kind = format!("{}/{}", text("keytype"), text("scheme"));
-        let known = matches!(
-            &*kind,
-            "ed25519/ed25519" | "ecdsa/ecdsa-sha2-nistp256" | "rsa/rsassa-pss-sha256"
-        );
+        let kind = &fact.kind;
         let Ok(public) = PublicKey::deserialize(key) else {
             findings.error(Code::KeyInvalid, place, format_args!("the key `{id}` cannot be read"));
             continue;
         };
-        if !known {
+        if !fact.known {
             let message = format!("the key `{id}` is of the kind `{kind}`, which the specification does not know");
             findings.warning(Code::KeyTypeUnknown, place, message);
         } else if public.usable().is_none() {
@@ -63,12 +58,7 @@ pub fn ring(keys: Option<&Value>, place: &Place, facts: &mut Vec<KeyFact>, findi
                 format_args!("the key `{id}` cannot be read as `{kind}`"),
             );
         }
-        facts.push(KeyFact {
-            id: id.clone(),
-            kind,
-            computed,
-            known,
-        });
+        facts.push(fact);
         ring.insert(id.clone(), public);
     }
     let mut owners = BTreeMap::new();
@@ -205,6 +195,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::digest::Digest;
     use crate::tuf::verify::testing::{self as made, key};
 
     fn place() -> Place {

@@ -12,7 +12,6 @@ use super::{
     Code, Place,
     delegations::{Delegations, MAX_BINS},
     document::Document,
-    facts::{Facts, Sized},
     finding::Findings,
     graph::Graph,
     keys::Signers,
@@ -22,7 +21,10 @@ use super::{
     walk::{PARALLEL, Site, Walk},
     web,
 };
-use crate::digest::Digest;
+use crate::{
+    compat::{Facts, Sized},
+    digest::Digest,
+};
 
 /// Roles that are read before what they brought is told and dropped.
 const CHUNK: usize = 64;

@@ -5,25 +5,25 @@
 //! no state, writes no file and changes nothing.
 //!
 //! What a walk sees goes two ways: each fault becomes a [`Finding`] with a stable code, and what is no fault but matters
-//! to some client (sizes, key types, forms of delegation, names) becomes a fact, from which [`clients`] says how each
-//! known client fares.
+//! to some client (sizes, key types, forms of delegation, names) becomes a fact, from which `compat` says how each known
+//! client fares.
 
 mod again;
-pub mod clients;
 mod code;
 mod delegations;
 mod document;
 mod download;
-mod facts;
 mod finding;
 mod graph;
 mod keys;
 mod levels;
+mod lint;
 mod names;
 mod role;
 mod roots;
 mod strict;
 mod top;
+mod verdicts;
 mod view;
 mod walk;
 mod web;
@@ -31,11 +31,12 @@ mod web;
 use serde::Serialize;
 
 pub use self::{
-    clients::{Client, Effect, Reason, Verdict},
     code::Code,
-    facts::Facts,
     finding::{Finding, Place, Severity},
+    lint::{Lint, Source, lint},
+    verdicts::Verdict,
 };
+pub use crate::compat::{Client, Effect, Facts, Reason};
 use crate::{
     client::{ClientError, Timeouts},
     tls::Roots,
@@ -129,6 +130,9 @@ pub enum InspectError {
     /// A URL that cannot be used.
     #[error(transparent)]
     Url(#[from] ClientError),
+    /// A repository without what every one has.
+    #[error("there is no repository: {0}")]
+    None(String),
     /// The root that was given is no root.
     #[error("the root that was given cannot be read: {0}")]
     Root(String),

@@ -12,15 +12,16 @@ use super::{
     Code, Place,
     delegations::Delegations,
     document::{Document, Header},
-    facts::{Facts, Sized},
     finding::Findings,
     graph::Graph,
     names, strict,
 };
-use crate::{digest::Digest, tuf::schema::KEY_NAMES};
+use crate::{
+    compat::{Facts, Sized, cost::CROWDED},
+    digest::Digest,
+    tuf::schema::KEY_NAMES,
+};
 
-/// More targets in one role make tuf-js, whose time grows with their square, take over a second.
-pub const CROWDED: u64 = 2_000;
 /// Roles that python-tuf, go-tuf, tuf-js and sigstore-tuf visit for one target.
 pub const VISITED: usize = 32;
 
@@ -84,16 +85,15 @@ pub fn read(document: &Document, context: &Context, facts: &mut Facts, findings:
         let message = format!("it lists {count} targets: tuf-js takes time by the square of more than {CROWDED}");
         findings.warning(Code::RoleCrowded, place, message);
     }
-    if count > facts.crowded.0 {
-        facts.crowded = (count, context.role.to_owned());
-    }
-    facts.delegated_targets |= count > 0 && context.role != "targets";
+    facts.crowd(context.role, count);
 
     // The smallest numbers win, so that neither order nor number of the others matters.
     let mut chosen = BinaryHeap::new();
     let mut keys: Vec<&String> = targets.keys().collect();
     keys.sort_unstable();
-    names::order(&keys, facts);
+    for pair in keys.windows(2) {
+        facts.names.pair(pair[0], pair[1]);
+    }
     for path in keys {
         names::name(path, facts, findings);
         reachable(path, context, facts, findings);
@@ -191,9 +191,9 @@ fn wanted(path: &str, said: &Value, facts: &mut Facts, findings: &mut Findings) 
     if said.get("custom").is_some_and(|custom| !custom.is_object()) {
         findings.warning(Code::TargetInvalid, &place, "its `custom` is no object");
     }
+    facts.target(path, said);
     let hashes = hashes(said);
     for (algorithm, hash) in &hashes {
-        *facts.algorithms.entry(algorithm.clone()).or_default() += 1;
         let digits = match &**algorithm {
             "sha256" => 64,
             "sha512" => 128,
@@ -213,12 +213,6 @@ fn wanted(path: &str, said: &Value, facts: &mut Facts, findings: &mut Findings) 
             &place,
             "it has no sha256, which tough and others ask for",
         );
-    }
-    if !hashes.contains_key("sha256") {
-        facts.no_sha256 = facts.no_sha256.take().or_else(|| Some(path.to_owned()));
-    }
-    if hashes.len() > 1 {
-        facts.many_hashes = facts.many_hashes.take().or_else(|| Some(path.to_owned()));
     }
     (!hashes.is_empty()).then_some(Wanted {
         path: path.to_owned(),

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{
     Code, InspectError, Place,
     document::{Document, Header},
-    facts::Sized,
     finding::Findings,
     keys::{self, Signers},
     role::{expiry, soon},
@@ -16,7 +15,10 @@ use super::{
     walk::Walk,
     web::{self, Answer},
 };
-use crate::tuf::schema::KEY_NAMES;
+use crate::{
+    compat::{KeyFact, Sized},
+    tuf::schema::KEY_NAMES,
+};
 
 /// Most roots that are read after, and before, the one that was given.
 const MAX_STEPS: u64 = 1_024;
@@ -68,7 +70,7 @@ impl Root {
     fn signers(
         document: &Document,
         place: &Place,
-        facts: &mut Vec<super::facts::KeyFact>,
+        facts: &mut Vec<KeyFact>,
         findings: &mut Findings,
     ) -> BTreeMap<&'static str, Signers> {
         let ring = keys::ring(document.signed.get("keys"), place, facts, findings);

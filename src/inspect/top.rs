@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha512};
 use super::{
     Code, Place,
     document::{Document, Header},
-    facts::Sized,
     finding::Findings,
     role::{expiry, soon},
     roots::Root,
@@ -17,7 +16,7 @@ use super::{
     walk::Walk,
     web,
 };
-use crate::digest::Digest;
+use crate::{compat::Sized, digest::Digest};
 
 /// A timestamp that is good for longer than this hides a freeze.
 const FAR: i64 = 32 * 86_400;

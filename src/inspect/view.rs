@@ -9,7 +9,6 @@ use super::{
     Code, Place,
     delegations::{Delegated, Delegations, Succinct},
     document::Document,
-    facts::{Facts, Sized},
     finding::Findings,
     graph::Graph,
     role::{expiry, lot, soon},
@@ -18,6 +17,7 @@ use super::{
     walk::{Walk, difference},
 };
 use crate::{
+    compat::{Facts, Sized},
     digest::Digest,
     tuf::layout::{SUCCINCT, hash_prefixes},
 };

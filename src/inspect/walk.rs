@@ -9,13 +9,14 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{
-    Counts, Finding, InspectError, Options, Place, Report, Verdict, clients,
-    facts::Facts,
+    Counts, Finding, InspectError, Options, Place, Report,
     finding::Findings,
+    verdicts::{self, Verdict},
     web::{self, Answer, Web},
 };
 use crate::{
     client::{fetch::FetchError, naming::Base},
+    compat::Facts,
     digest::Digest,
 };
 
@@ -99,7 +100,7 @@ impl<'a> Walk<'a> {
         }
         Ok(self.end(|facts, findings| {
             let other = twin.as_ref().map(|twin| (&twin.facts, &twin.replaced));
-            clients::verdicts(facts, other, findings)
+            verdicts::verdicts(facts, other, findings)
         }))
     }
 

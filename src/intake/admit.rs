@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::Intake;
 use crate::{
+    compat,
     config::{Config, Layout},
     ledger::LedgerError,
     policy::Rule,
@@ -35,6 +36,9 @@ pub enum Refusal {
     /// An upload or a deletion of the path is under way: what a fetch shows meanwhile may be over before it is recorded.
     #[error("another change of this path is under way")]
     Busy,
+    /// A client that must be able to read what is published could not read metadata that lists this name.
+    #[error("a client of `tuf.clients` could not read metadata that lists this name")]
+    Client,
     /// Clients sort this name and one beside it differently, and could not verify a file that lists both.
     #[error("some clients could not verify this name beside one that differs by a trailing space or `!`")]
     NameOrder,
@@ -52,6 +56,7 @@ impl Refusal {
         match self {
             Self::BinFull => "bin-full",
             Self::Busy => "busy",
+            Self::Client => "client",
             Self::NameOrder => "name-order",
             Self::Quota => "quota",
             Self::Rate => "rate",
@@ -126,6 +131,9 @@ impl Intake {
         rule: &Rule,
         client: Option<IpAddr>,
     ) -> Result<Result<Admitted, Refusal>, LedgerError> {
+        if !compat::names(path.as_str(), &self.parts.config.tuf.clients).is_empty() {
+            return Ok(Err(Refusal::Client));
+        }
         if let Err(refusal) = self.fits(path).await? {
             return Ok(Err(refusal));
         }

@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 use crate::{digest::Digest, target::TargetPath};
 
 pub(crate) use self::publication::ACTION as PUBLISH;
+
+/// The action of a line of the audit log that tells what was not published since it would break clients.
+pub(crate) const GUARD: &str = "guard";
 pub use self::survey::{Damage, Row, Survey};
 
 /// How the gate learned a digest.
@@ -265,7 +268,7 @@ pub struct AuditLine {
     pub at: Timestamp,
     /// Who.
     pub who: String,
-    /// What: `record`, `supersede`, `refuse`, `delete`, `retract`, `forget`, `drift`, `drift-end`, `publish` …
+    /// What: `record`, `supersede`, `refuse`, `guard`, `delete`, `retract`, `forget`, `drift`, `drift-end`, `publish` …
     pub action: String,
     /// The path, or empty.
     pub path: String,
@@ -275,7 +278,7 @@ pub struct AuditLine {
 
 impl AuditLine {
     /// Actions that leave every recorded path as it reads.
-    pub(crate) const QUIET: [&str; 3] = ["publish", "record", "refuse"];
+    pub(crate) const QUIET: [&str; 4] = ["publish", "record", "refuse", GUARD];
 }
 
 /// A failed ledger operation.

@@ -171,7 +171,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Rate => Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", refusal.to_string()).retry(60),
             Refusal::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", refusal.to_string()).retry(2),
-            Refusal::BinFull | Refusal::NameOrder | Refusal::Quota => {
+            Refusal::BinFull | Refusal::Client | Refusal::NameOrder | Refusal::Quota => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, refusal.label(), refusal.to_string())
             }
         }

@@ -2,10 +2,11 @@
 //!
 //! Its standard input is a pipe whose other end only this process holds, so it ends when this one does, however that
 //! happens. On its standard output it writes the line `ready` once its keys are open and its socket listens, and then
-//! the lines `published SECONDS` after each publication and `failing SINCE FAILURES` when that changes, since its metrics
-//! are counted here.
+//! the lines `published SECONDS` after each publication, `failing SINCE FAILURES` when that changes and `guarded WHAT CLIENT
+//! COUNT` for what was not published for a client's sake, since its metrics are counted here.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -20,12 +21,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
+use crate::{compat::Client, telemetry::Metrics};
 
 /// The line of a child that is at work.
 pub const READY: &str = "ready";
 const PUBLISHED: &str = "published ";
 const FAILING: &str = "failing ";
+const GUARDED: &str = "guarded ";
 /// Between looks at whether signing fails.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -151,6 +153,15 @@ fn count(line: &str, failures: &mut u64, metrics: &Metrics) {
         metrics.signing_failures_total.inc_by(total.saturating_sub(*failures));
         *failures = total;
     }
+    if let Some(rest) = line.strip_prefix(GUARDED)
+        && let [what, client, count] = rest.split(' ').collect::<Vec<_>>()[..]
+        && let (Some(client), Ok(count)) = (Client::of_key(client), count.parse())
+    {
+        metrics
+            .guarded_total
+            .with_label_values(&[what, client.key()])
+            .inc_by(count);
+    }
     let seconds = line
         .strip_prefix(PUBLISHED)
         .and_then(|seconds| seconds.trim().parse().ok());
@@ -160,12 +171,37 @@ fn count(line: &str, failures: &mut u64, metrics: &Metrics) {
     }
 }
 
+/// What of `guarded_total` was told.
+#[derive(Default)]
+struct Guarded(BTreeMap<(&'static str, &'static str), u64>);
+
+impl Guarded {
+    /// Lines of what is new: `guarded WHAT CLIENT COUNT`.
+    fn told(&mut self, metrics: &Metrics) -> String {
+        let mut lines = String::new();
+        for (what, client) in ["target", "role"]
+            .into_iter()
+            .flat_map(|what| Client::ALL.map(|client| (what, client)))
+        {
+            let labels = (what, client.key());
+            let total = metrics.guarded_total.with_label_values(&[labels.0, labels.1]).get();
+            let told = self.0.entry(labels).or_default();
+            if total > *told {
+                lines += &format!("{GUARDED}{} {} {}\n", labels.0, labels.1, total - *told);
+                *told = total;
+            }
+        }
+        lines
+    }
+}
+
 /// The child's side: writes the lines until nobody reads them.
 pub async fn report(mut published: watch::Receiver<u64>, metrics: Metrics) {
     let mut out = tokio::io::stdout();
     let mut line = format!("{READY}\n");
     let mut before = metrics.publication_seconds.get_sample_sum();
     let mut told = (0, 0);
+    let mut guarded = Guarded::default();
     while line.is_empty() || (out.write_all(line.as_bytes()).await.is_ok() && out.flush().await.is_ok()) {
         line.clear();
         tokio::select! {
@@ -179,6 +215,7 @@ pub async fn report(mut published: watch::Receiver<u64>, metrics: Metrics) {
             }
             () = sleep(LOOK) => {}
         }
+        line += &guarded.told(&metrics);
         let failing = (
             metrics.signing_failing_since_seconds.get(),
             metrics.signing_failures_total.get(),
@@ -249,7 +286,7 @@ mod tests {
     async fn its_publications_are_counted_and_its_death_is_no_refusal() {
         let dir = tempfile::tempdir().unwrap();
         let body = "echo ready; echo published 0.5; echo failing 1900000000 3; echo published 1.5; echo noise; \
-                    echo failing 1900000000 4; kill -9 $$";
+                    echo guarded target tuf-js 2; echo guarded target vi 9; echo failing 1900000000 4; kill -9 $$";
         let child = script(dir.path(), body).start().await.unwrap();
         let metrics = Metrics::new().unwrap();
         let death = child
@@ -261,6 +298,7 @@ mod tests {
         assert_eq!(metrics.publications_total.get(), 2);
         assert_eq!(metrics.publication_seconds.get_sample_sum(), 2.0);
         assert_eq!(metrics.signing_failures_total.get(), 4);
+        assert_eq!(metrics.guarded_total.with_label_values(&["target", "tuf-js"]).get(), 2);
         assert_eq!(metrics.signing_failing_since_seconds.get(), 1_900_000_000);
     }
 

@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
+    compat::{self, Client, Violation},
     digest::Digest,
     ledger::{
-        Act, AuditLine, Observation, Provenance, Seq, State, Target,
+        Act, AuditLine, GUARD, Observation, Provenance, Seq, State, Target,
         rule::{self, Conflict, Verdict},
     },
     policy::{Learn, Policy, Rule},
@@ -69,6 +70,8 @@ pub(super) enum Refusal {
     BinBytes(u64),
     #[error("the bin would pass {0} targets")]
     BinTargets(u64),
+    #[error("{0}")]
+    Client(Box<Violation>),
     #[error(transparent)]
     Conflict(Conflict),
     #[error("rule `{0}` does not learn this way")]
@@ -86,6 +89,7 @@ impl Refusal {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::BinBytes(_) | Self::BinTargets(_) => "bin-full",
+            Self::Client(_) => "client",
             Self::Conflict(_) => "conflict",
             Self::NotLearned(_) => "not-learned",
             Self::Order(_) => "name-order",
@@ -116,6 +120,8 @@ pub(super) struct Decided {
 pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) caps: Caps,
+    /// Whom no row may break.
+    pub(super) clients: &'a [Client],
     /// Live targets by index of the rule, for rules with a limit.
     pub(super) quota: &'a mut HashMap<usize, u64>,
     /// Observations up to this one have their audit lines already: a turn that failed is done again.
@@ -203,6 +209,9 @@ impl Judge<'_> {
 
     /// Whether a live target fits.
     fn room(&self, bin: &Bin, rule: Option<&Rule>, target: &Target) -> Result<(), Refusal> {
+        if let Some(violation) = compat::target(target.path.as_str(), target.length, self.clients).pop() {
+            return Err(Refusal::Client(violation.into()));
+        }
         let listed = bin.rows.get(&target.path);
         if listed.is_none() {
             if bin.rows.len() as u64 >= self.caps.targets {
@@ -302,8 +311,12 @@ fn refuse(decided: &mut Decided, seen: &Observation, refusal: Refusal) -> (&'sta
         Act::Delete | Act::Retract { .. } | Act::Forget => String::new(),
     };
     let detail = format!("{what}{refusal}");
+    let action = match refusal {
+        Refusal::Client(_) => GUARD,
+        _ => "refuse",
+    };
     decided.refused.push(refusal);
-    ("refuse", detail)
+    (action, detail)
 }
 
 /// Action and detail of the audit line.

@@ -71,6 +71,7 @@ impl Desk {
         let mut judge = Judge {
             policy: &self.policy,
             caps: self.caps,
+            clients: &Client::BINS,
             quota: &mut self.quota,
             audited: self.audited,
         };

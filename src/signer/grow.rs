@@ -12,6 +12,7 @@ use crate::{config::Tuf, ledger::Batch, target::TargetPath, tuf::layout::Generat
 
 use super::{
     Signer, SignerError, Turn,
+    guard::ROLE,
     kept::Kept,
     refresh::{Due, Versions},
     shape::Shape,
@@ -69,19 +70,24 @@ impl Growth {
     }
 }
 
-/// The generation there should be, where it is not the one there is.
-fn wanted(state: &State, tuf: &Tuf) -> Option<Generation> {
-    let Shape::Bins(current) = state.shape else { return None };
-    // Before the first publication there is nothing to grow from.
-    state.snapshot?;
-    let mut wanted = Generation::of(tuf.bins.max(current.count()))?;
-    while state.live > tuf.grow_at * u64::from(wanted.count()) {
+/// The generation there should be for so many targets, where this one is in use: never fewer bins than there are.
+pub fn grown(current: Generation, targets: u64, tuf: &Tuf) -> Generation {
+    let mut wanted = Generation::of(tuf.bins.max(current.count())).unwrap_or(current);
+    while targets > tuf.grow_at * u64::from(wanted.count()) {
         match wanted.next(tuf.max_bins) {
             Some(next) => wanted = next,
             None => break,
         }
     }
-    (wanted != current).then_some(wanted)
+    wanted
+}
+
+/// The generation there should be, where it is not the one there is.
+fn wanted(state: &State, tuf: &Tuf) -> Option<Generation> {
+    let Shape::Bins(current) = state.shape else { return None };
+    // Before the first publication there is nothing to grow from.
+    state.snapshot?;
+    Some(grown(current, state.live, tuf)).filter(|wanted| *wanted != current)
 }
 
 impl Signer {
@@ -90,6 +96,7 @@ impl Signer {
     pub(super) async fn grow(&mut self, state: &mut State, turn: Turn, now: Timestamp) -> Result<Turn, SignerError> {
         if state.growth.is_none()
             && let Some(to) = wanted(state, &self.parts.config.tuf)
+            && self.may_grow(state, to, now).await?
         {
             tracing::info!(bins.from = state.shape.count(), bins.to = to.count(), "growing bins");
             state.growth = Some(Growth::new(to));
@@ -118,6 +125,22 @@ impl Signer {
             },
             other => other,
         })
+    }
+
+    /// Whether clients can read so many bins; said once where they cannot, and bins fill up to their caps.
+    async fn may_grow(&mut self, state: &State, to: Generation, now: Timestamp) -> Result<bool, SignerError> {
+        if self.stopped == Some(to) {
+            return Ok(false);
+        }
+        let found = self.growth_breaks(state, to);
+        if !found.is_empty() {
+            self.stopped = Some(to);
+        }
+        for violation in &found {
+            self.tell(ROLE, violation);
+            self.note(violation, now).await?;
+        }
+        Ok(found.is_empty())
     }
 
     /// Points the delegator at the new generation. From here on the old one is as it was published last.

@@ -7,6 +7,7 @@
 mod batch;
 mod collect;
 mod grow;
+mod guard;
 mod kept;
 mod publish;
 mod recover;
@@ -29,16 +30,18 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::Clock,
+    compat::Violation,
     config::{Config, KeySource, Keys},
     depot::{Depot, DepotError},
     keys::{self, KeyError, SigningKey},
     ledger::{Fence, Ledger, LedgerError, Observation, Seq},
     telemetry::Metrics,
-    tuf::canonical::CanonicalError,
+    tuf::{canonical::CanonicalError, layout::Generation},
 };
 
 pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
+    grow::grown,
     recover::check_layout,
     run::{Failures, run},
     steady::{Monotonic, uptime},
@@ -218,6 +221,9 @@ pub enum SignerError {
     /// A key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// It would break clients that must go on.
+    #[error("not published, since it would break clients: {0}")]
+    Guarded(Box<Violation>),
     /// Clients would refuse what this key signs.
     #[error("{by} does not list key {key} for `{role}`")]
     KeyNotListed {
@@ -305,6 +311,8 @@ pub struct Signer {
     audited: Seq,
     /// A key failed: it is tried alone before versions are spent on it.
     doubtful: bool,
+    /// Bins do not grow to these: clients would break.
+    stopped: Option<Generation>,
 }
 
 impl Signer {
@@ -323,6 +331,7 @@ impl Signer {
             last: None,
             audited: 0,
             doubtful: false,
+            stopped: None,
         }
     }
 

@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::{
+    compat,
     keys::SigningKey,
     ledger::{Batch, Observation, Publication},
     target::TargetPath,
@@ -22,7 +23,8 @@ use crate::{
 
 use super::{
     Signer, SignerError,
-    batch::{Bin, Caps, Judge, Rows},
+    batch::{Bin, Caps, Judge, Refusal, Rows},
+    guard::{TARGET, refuse},
     kept,
     refresh::{Due, Versions},
     seal::seal,
@@ -79,12 +81,13 @@ impl Signer {
         }
         self.write_bins(state.shape, plan.bins, &fresh, &mut state.roles, &mut files)
             .await?;
-        self.write_delegators(state, &due, &fresh, &mut files).await?;
+        self.write_delegators(state, &due, &mut fresh, now, &mut files).await?;
         if let Some((version, expires)) = fresh.get(SNAPSHOT).copied() {
             let roles = std::mem::take(&mut state.roles);
             let (keys, listed) = (self.parts.keys.of_snapshot(), Arc::new(roles));
             let shared = listed.clone();
             let file = seal(keys, move || Ok(build::snapshot(version, expires, &shared))).await?;
+            self.may_list(&file)?;
             state.roles = Arc::unwrap_or_clone(listed);
             state.snapshot = Some(Meta::pinned(version, &file));
             files.push((layout::file(SNAPSHOT, version), file));
@@ -147,6 +150,7 @@ impl Signer {
                 targets: state.shape.max_targets(&config.tuf),
                 bytes: config.tuf.max_bin_bytes,
             },
+            clients: &config.tuf.clients,
             quota: &mut state.quota,
             audited: self.audited,
         };
@@ -178,6 +182,9 @@ impl Signer {
                     .unlearned_total
                     .with_label_values(&[refusal.label()])
                     .inc();
+                if let Refusal::Client(violation) = refusal {
+                    self.tell(TARGET, violation);
+                }
             }
             if let Some(growth) = &mut state.growth {
                 let paths = decided.targets.iter().map(|target| &target.path);
@@ -303,7 +310,8 @@ impl Signer {
         &self,
         state: &mut State,
         due: &Due,
-        fresh: &Versions,
+        fresh: &mut Versions,
+        now: Timestamp,
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
@@ -314,19 +322,34 @@ impl Signer {
         if let (true, Some((version, expires)), false) = (due.targets, fresh.get(TARGETS).copied(), online.is_empty()) {
             let below = build::to_bins(keys.bins.key_id(), keys.bins.public());
             let file = seal(online, move || build::targets(version, expires, Some(&below), [])).await?;
-            state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
-            files.push((layout::file(TARGETS, version), file));
+            if self.may_replace(TARGETS, self.targets_break(&file), state, now).await? {
+                state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
+                files.push((layout::file(TARGETS, version), file));
+            } else {
+                fresh.remove(TARGETS);
+            }
         }
         if let (true, Some((version, expires))) = (due.delegator, fresh.get(BINS).copied()) {
             let (id, public) = (keys.bins.key_id(), keys.bins.public());
+            let mut views = Vec::new();
             for (name, below) in [
                 (layout::file(BINS, version), build::by_prefixes(generation, id, public)),
                 (layout::succinct_bins(version), build::succinct(generation, id, public)),
             ] {
                 let key = keys.bins.clone();
                 let file = seal(vec![key], move || build::targets(version, expires, Some(&below), [])).await?;
-                files.push((name, file));
+                views.push((name, file));
             }
+            let [prefixes, succinct] = [0, 1].map(|view| views.get(view).map_or(0, |(_, file)| file.len() as u64));
+            let found = compat::bins(prefixes, succinct, &self.parts.config.tuf.clients);
+            // What points nowhere else than the last may wait; what leads to new bins was looked at before these were written.
+            if !due.written.is_empty() {
+                refuse(found)?;
+            } else if !self.may_replace(BINS, found, state, now).await? {
+                fresh.remove(BINS);
+                return Ok(());
+            }
+            files.extend(views);
             // By version alone: the file differs between the views, the snapshot does not.
             state.roles.insert(BINS.to_owned(), Meta::version(version));
         }

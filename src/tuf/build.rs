@@ -28,6 +28,9 @@ pub const SPEC_VERSION: &str = "1.0.0";
 /// Most bytes of a bin's file beside its rows.
 const BIN_FRAME: u64 = 512;
 
+/// Bytes that an envelope with one Ed25519 signature adds, or a little more.
+pub const ENVELOPE: u64 = 256;
+
 /// The keys of a role and how many must sign.
 #[derive(Clone, Debug)]
 pub struct RoleKeys {

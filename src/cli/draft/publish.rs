@@ -12,9 +12,11 @@ use crate::{
     ceremony::{Draft, Kind},
     cli::{CliError, block_on, print, print_json},
     clock::{Clock as _, SystemClock},
+    compat::{self, Client},
     config::Config,
     depot::{Depot, DepotError, TIMESTAMP, fs::FsDepot},
     server::StartError,
+    terminal::printable,
     tuf::{
         layout,
         verify::{Keys, Unverified},
@@ -50,7 +52,7 @@ impl Publish {
         let config = Config::load(&self.config)?;
         let (name, bytes) = draft.finished(SystemClock.now()).map_err(failed)?;
         let depot = FsDepot::open(&config.depot).map_err(StartError::from)?;
-        block_on(self.put(&draft, &depot, &name, bytes))??;
+        block_on(self.put(&draft, &depot, &name, bytes, &config.tuf.clients))??;
         if draft.published().is_none() {
             draft.publish(moment()).map_err(failed)?;
         }
@@ -62,13 +64,21 @@ impl Publish {
         self.tell(&draft, &name, signer)
     }
 
-    async fn put(&self, draft: &Draft, depot: &FsDepot, name: &str, bytes: Bytes) -> Result<(), CliError> {
+    async fn put(
+        &self,
+        draft: &Draft,
+        depot: &FsDepot,
+        name: &str,
+        bytes: Bytes,
+        clients: &[Client],
+    ) -> Result<(), CliError> {
         if depot.read(name).await.map_err(stored)? == Some(bytes.clone()) {
             // Cut short after this step, or done before: the record is what is missing.
             return Ok(());
         }
         let (root, current) = newest(depot, draft.kind()).await?;
         draft.follows(&root, &current).map_err(failed)?;
+        readable(draft, &bytes, clients)?;
         if !self.revoke {
             accepts(draft, depot).await?;
         }
@@ -118,6 +128,21 @@ pub async fn newest(depot: &dyn Depot, kind: Kind) -> Result<(Bytes, Bytes), Cli
     match depot.read(&name).await.map_err(stored)? {
         Some(current) => Ok((root, current)),
         None => Err(CliError::failed(format_args!("`{name}` is gone from the depot"))),
+    }
+}
+
+/// Whether the clients that must go on can read the new file.
+fn readable(draft: &Draft, bytes: &Bytes, clients: &[Client]) -> Result<(), CliError> {
+    let envelope: serde_json::Value = serde_json::from_slice(bytes).map_err(CliError::failed)?;
+    let (signed, length) = (&envelope["signed"], bytes.len() as u64);
+    let found = match draft.kind() {
+        Kind::Root => compat::root(signed, length, clients),
+        Kind::Targets => compat::role("targets", signed, length, clients),
+    };
+    match found.into_iter().next() {
+        Some(violation) => Err(CliError::failed(printable(&violation.to_string()))
+            .hint("`tuf.clients` names the clients that must go on; what is published stays as it is")),
+        None => Ok(()),
     }
 }
 

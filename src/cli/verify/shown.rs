@@ -169,7 +169,7 @@ mod tests {
             .iter()
             .map(|(effect, text)| Reason {
                 effect: *effect,
-                text: (*text).to_owned(),
+                ..crate::compat::fails(*text)
             })
             .collect();
         let worst = reasons.iter().map(|reason| reason.effect).max();

@@ -17,6 +17,7 @@ use tough::schema::{self, Root, Signed};
 use super::super::*;
 use crate::{
     clock::ManualClock,
+    compat::Client,
     config::{Admin, Gate, KeyFile, KeyPlace, KeySource, Keys, Layout, Log, Tuf, UpstreamConfig},
     depot::{TIMESTAMP, memory::MemoryDepot},
     digest::Digest,
@@ -48,6 +49,7 @@ pub(crate) fn tuf() -> Tuf {
         timestamp_expiry: days(1),
         max_bin_targets: 2_000,
         max_bin_bytes: 1_000_000,
+        clients: Client::BINS.to_vec(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What both client programs share: the command line, the output lines and the HTTP client that names them.
+//! What the client programs share: the command line, the output lines and the HTTP client that names them.
 //!
 //! The protocol is the one of `integration/README.md`: `ok TARGET SHA256` or `err TARGET REASON`, one line a target.
 
@@ -71,13 +71,17 @@ impl Args {
         })
     }
 
-    /// An HTTP client whose `User-Agent` ends in `name/version`, so that an access log can be counted by it.
-    pub fn http(&self, name: &str) -> Result<reqwest::Client, reqwest::Error> {
-        let agent = match &self.user_agent {
+    /// A `User-Agent` that ends in `name/version`.
+    pub fn agent(&self, name: &str) -> String {
+        match &self.user_agent {
             Some(prefix) => format!("{prefix} {name}"),
             None => name.to_owned(),
-        };
-        reqwest::Client::builder().user_agent(agent).no_proxy().build()
+        }
+    }
+
+    /// An HTTP client whose `User-Agent` ends in `name/version`, so that an access log can be counted by it.
+    pub fn http(&self, name: &str) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder().user_agent(self.agent(name)).no_proxy().build()
     }
 }
 

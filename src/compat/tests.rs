@@ -1,8 +1,4 @@
 use super::*;
-use crate::inspect::{
-    Place,
-    facts::{Forms, KeyFact, Served, Sized},
-};
 
 /// A repository that every client could use, were there one.
 fn good() -> Facts {
@@ -21,10 +17,11 @@ fn failing(facts: &Facts) -> Vec<Client> {
 }
 
 fn with(facts: &Facts, effect: Effect) -> Vec<Client> {
-    let all = verdicts(facts, None, &[]);
-    all.into_iter()
-        .filter(|verdict| verdict.verdict == effect)
-        .map(|verdict| verdict.client)
+    let worst = |client: &Client| reasons(*client, facts).iter().map(|reason| reason.effect).max();
+    let fares = |client: &Client| worst(client).unwrap_or(Effect::Works);
+    Client::ALL
+        .into_iter()
+        .filter(|client| fares(client) == effect)
         .collect()
 }
 
@@ -210,8 +207,10 @@ fn names_that_break_a_client() {
     assert_eq!(failing(&changed(|facts| facts.names.non_ascii = name())), [PhpTuf]);
     let colon = changed(|facts| facts.names.colon = name());
     assert_eq!(failing(&colon), []);
-    let told = verdicts(&colon, None, &[]);
-    assert_eq!(told.iter().filter(|verdict| !verdict.reasons.is_empty()).count(), 1);
+    let told = Client::ALL
+        .into_iter()
+        .filter(|client| !reasons(*client, &colon).is_empty());
+    assert_eq!(told.collect::<Vec<_>>(), [Tough]);
 }
 
 #[test]
@@ -227,29 +226,55 @@ fn costs() {
 }
 
 #[test]
-fn what_is_broken_is_broken_for_all_who_read_it() {
-    let finding = |code, severity, file: &str| Finding {
-        code,
-        severity,
-        place: Place::file(file),
-        message: "why".to_owned(),
-    };
-    let replaced = BTreeSet::from(["3.bins.json".to_owned()]);
-    let fares = |finding: Finding| {
-        let told = verdicts(&good(), Some((&good(), &replaced)), &[finding]);
-        let fails = |view| {
-            let here = told.iter().filter(|verdict| verdict.view == view);
-            here.filter(|verdict| verdict.verdict == Effect::Fails).count()
-        };
-        (fails("prefixes"), fails("succinct"))
-    };
-    let error = Severity::Error;
-    assert_eq!(fares(finding(Code::Expired, error, "timestamp.json")), (9, 9));
-    assert_eq!(fares(finding(Code::Expired, error, "3.bins.json")), (9, 0));
-    assert_eq!(fares(finding(Code::Expired, error, "succinct/3.bins.json")), (0, 9));
+fn clients_have_names_of_their_own_and_every_line_a_source() {
+    for client in Client::ALL {
+        assert_eq!(Client::of_key(client.key()), Some(client));
+        assert!(client.limits().count() > 5, "{client}");
+    }
+    assert!(LIMITS.iter().all(|line| !line.source.is_empty()));
+    assert_eq!(Client::of_key("vi"), None);
+}
+
+#[test]
+fn whatever_is_read_in_the_better_view_is_no_fault() {
+    assert_eq!(bins(600_000, 700, &Client::BINS), []);
+    let broken = bins(5_000_001, 700, &Client::BINS);
+    assert_eq!(broken.len(), 1, "{broken:?}");
     assert_eq!(
-        fares(finding(Code::Expired, Severity::Warning, "timestamp.json")),
-        (0, 0)
+        broken[0].clients,
+        [SigstoreTuf],
+        "tough reads 10 MiB, the others the other view"
     );
-    assert_eq!(fares(finding(Code::FileChanged, error, "timestamp.json")), (0, 0));
+    assert_eq!(
+        bins(0, 0, &Client::ALL)
+            .iter()
+            .flat_map(|one| one.clients.clone())
+            .collect::<Vec<_>>(),
+        [RustTuf, SigstoreJava]
+    );
+}
+
+#[test]
+fn a_submitted_role_is_judged_in_one_call() {
+    let role = |signed: serde_json::Value| {
+        let found = role("team", &signed, 1_000, &Client::BINS);
+        found.into_iter().map(|one| (one.rule, one.clients)).collect::<Vec<_>>()
+    };
+    let row = serde_json::json!({"length": 1, "hashes": {"sha256": "00"}});
+    let plain = serde_json::json!({"version": 1, "targets": {"a/b": row}});
+    assert_eq!(role(plain.clone()), []);
+    let mut odd = plain.clone();
+    odd["targets"]["e\u{301}"] = row.clone();
+    odd["version"] = (1_u64 << 53).into();
+    assert_eq!(role(odd), [("name", vec![Tough]), ("integer-size", vec![TufJs])]);
+    let mut below = plain;
+    below["delegations"] = serde_json::json!({"keys": {}, "roles": [{"path_hash_prefixes": ["ab"]}]});
+    assert_eq!(role(below), [("delegation-form", vec![GoTuf])]);
+}
+
+#[test]
+fn a_plain_target_costs_no_look_at_the_table() {
+    assert_eq!(target("a/b-1.0.tar.gz", 1 << 20, &Client::ALL), []);
+    assert_eq!(target("a/b", 1 << 31, &Client::ALL)[0].clients, [SigstoreJava]);
+    assert_eq!(target("__proto__", 1, &Client::ALL), [], "it harms itself alone");
 }
