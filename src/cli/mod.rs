@@ -31,6 +31,7 @@ mod key;
 mod operator;
 pub mod policy;
 mod quickstart;
+mod recover;
 mod retract;
 mod serve;
 pub mod signing;
@@ -56,6 +57,7 @@ enum Command {
     Key(key::Key),
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
+    Recover(recover::Recover),
     Retract(retract::Retract),
     Root(draft::Root),
     Serve(serve::Serve),
@@ -92,6 +94,7 @@ impl Cli {
             Command::Init(init) => init.run(),
             Command::Key(key) => key.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
+            Command::Recover(recover) => recover.run(),
             Command::Retract(retract) => retract.run(),
             Command::Root(root) => root.run(),
             Command::Serve(serve) => serve.run(),

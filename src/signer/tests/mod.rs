@@ -5,6 +5,7 @@ mod faulty;
 mod fixtures;
 mod flow;
 mod grow;
+mod restore;
 mod rotation;
 mod world;
 
