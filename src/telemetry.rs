@@ -132,6 +132,11 @@ metrics! {
     targets: IntGauge,
     /// Unix time at which timestamp.json expires.
     timestamp_expires: IntGauge,
+    /// Unix time at which clients begin to refuse a role, by role: `root`, `timestamp`, `snapshot`, `targets`, `bins` (the
+    /// delegator) and roles that others sign; single bins are left out.
+    role_expires_seconds: IntGaugeVec["role"],
+    /// Version of the newest root: how long the chain is that a client which knows the first one follows.
+    root_version: IntGauge,
     /// Unix time at which the listener's certificate expires; 0 without TLS.
     certificate_expires_seconds: IntGauge,
     /// New certificates that could not be taken, by their files' changes.

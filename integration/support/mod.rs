@@ -15,6 +15,7 @@ pub mod http;
 pub mod http2;
 pub mod nginx;
 pub mod origin;
+pub mod readers;
 pub mod repository;
 pub mod scenario;
 pub mod site;

@@ -41,7 +41,6 @@ mod operate;
 mod probe;
 mod protocol;
 mod put;
-mod readers;
 mod scenarios;
 mod secure_upstream;
 mod structure;

@@ -375,16 +375,15 @@ fn a_listen_address_in_use_is_64_at_once() {
 }
 
 #[test]
-fn sighup_without_a_certificate_is_one_line() {
+fn sighup_ends_nothing_and_says_what_it_did() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
     let signer = gate.signer_pid().unwrap();
     for (pid, lines) in [(gate.pid(), 1), (signer, 2)] {
         signal("HUP", pid);
-        until("its line", || {
-            gate.log().matches("SIGHUP: nothing to reload").count() == lines
-        });
+        until("its line", || gate.log().matches("in use already").count() == lines);
     }
+    assert_eq!(gate.log().matches("SIGHUP: `[keys]` and the certificate").count(), 1);
     gate.publish("/a", b"a");
     assert_eq!(gate.signer_pid(), Some(signer), "the same process");
 }

@@ -1,5 +1,6 @@
 //! The admin listener: liveness, readiness, metrics and status, on loopback. It reads; it never changes a record.
 
+pub mod ends;
 pub mod health;
 pub mod host;
 mod spare;
@@ -102,6 +103,15 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     if let Ok(status) = admin.status().await {
         admin.metrics.targets.set(clamped(status.targets));
         admin.metrics.pending.set(clamped(status.pending));
+        for (role, file) in &status.ends {
+            if let Some(expires) = file.expires {
+                let gauge = admin.metrics.role_expires_seconds.with_label_values(&[role.as_str()]);
+                gauge.set(expires.as_second());
+            }
+            if role == ends::ROOT {
+                admin.metrics.root_version.set(clamped(file.version));
+            }
+        }
         if let Some(expires) = status.timestamp.and_then(|timestamp| timestamp.expires) {
             admin.metrics.timestamp_expires.set(expires.as_second());
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::health::Role,
+    admin::{ends, health::Role},
     depot::{Depot, DepotError, TIMESTAMP},
     ledger::{Drift, GUARD, Ledger, LedgerError},
     terminal::printable,
@@ -21,6 +21,9 @@ use crate::{
 pub struct Status {
     /// The timestamp that clients see; absent before the first publication.
     pub timestamp: Option<Published>,
+    /// Version and end of root, timestamp, snapshot and what it lists but bins, by role.
+    #[serde(default)]
+    pub ends: BTreeMap<String, Published>,
     /// Version of the last published snapshot; 0 before the first.
     pub snapshot: u64,
     /// Versions of the roles, by name, bins left out.
@@ -64,7 +67,7 @@ pub struct Guarded {
 /// Lines of the audit log that are looked through, and most of them that are told.
 const GUARDED: (usize, usize) = (1_000, 5);
 
-/// The published timestamp.
+/// A file that clients are shown.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Published {
     /// Its version.
@@ -83,9 +86,14 @@ pub enum StatusError {
     /// The depot.
     #[error(transparent)]
     Depot(#[from] DepotError),
-    /// The depot's timestamp is no timestamp.
-    #[error("the depot's `{TIMESTAMP}` cannot be read: {0}")]
-    Timestamp(serde_json::Error),
+    /// A file of the depot is no metadata.
+    #[error("the depot's `{name}` cannot be read: {source}")]
+    File {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
 }
 
 impl Status {
@@ -117,6 +125,7 @@ impl Status {
         status.bins = Generation::listed(|name| published.contains(name)).map_or(0, |bins| bins.count().into());
         status.versions = roles.into_iter().map(|role| (role.name, role.published)).collect();
         status.timestamp = Published::of(depot).await?;
+        status.ends = ends::of(depot).await?;
         Ok(status)
     }
 }
@@ -142,7 +151,10 @@ impl Published {
         let Some(bytes) = depot.read(TIMESTAMP).await? else {
             return Ok(None);
         };
-        let envelope: Envelope = serde_json::from_slice(&bytes).map_err(StatusError::Timestamp)?;
+        let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|source| StatusError::File {
+            name: TIMESTAMP.to_owned(),
+            source,
+        })?;
         Ok(Some(envelope.signed))
     }
 }
@@ -185,6 +197,18 @@ impl fmt::Display for Status {
                 Role::Down { error } => writeln!(f, "{role:<10} down: {error}")?,
             }
         }
+        if let Some(Published { version, expires }) = self.ends.get(ends::ROOT) {
+            write!(f, "root       version {version}")?;
+            expires.map_or(Ok(()), |at| write!(f, ", expires {at}"))?;
+            match *version > ends::FEWEST_STEPS {
+                true => writeln!(
+                    f,
+                    "; a long chain: some clients follow {} roots in one update",
+                    ends::FEWEST_STEPS
+                )?,
+                false => writeln!(f)?,
+            }
+        }
         match self.timestamp {
             Some(Published { version, expires }) => {
                 write!(f, "timestamp  version {version}")?;
@@ -203,6 +227,11 @@ impl fmt::Display for Status {
             "targets    {} live, {} observations pending",
             self.targets, self.pending
         )?;
+        for (role, Published { version, expires }) in &self.ends {
+            if let Some(at) = expires.filter(|_| ![ends::ROOT, "timestamp", "snapshot"].contains(&role.as_str())) {
+                writeln!(f, "expires    {role} {version} at {at}")?;
+            }
+        }
         write!(f, "drifts     {}", self.drifts.len())?;
         for guarded in &self.guarded {
             write!(f, "\nguarded    {} {}", guarded.at, printable(&guarded.why))?;

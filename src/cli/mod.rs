@@ -33,6 +33,7 @@ mod operator;
 mod plan;
 pub mod policy;
 mod quickstart;
+mod recover;
 mod retract;
 mod serve;
 pub mod signing;
@@ -60,6 +61,7 @@ enum Command {
     Plan(plan::Plan),
     Policy(policy::PolicyArgs),
     Quickstart(quickstart::Quickstart),
+    Recover(recover::Recover),
     Retract(retract::Retract),
     Root(draft::Root),
     Serve(serve::Serve),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Key(key) => key.run(),
             Command::Lint(lint) => lint.run(),
             Command::Quickstart(quickstart) => quickstart.run(),
+            Command::Recover(recover) => recover.run(),
             Command::Retract(retract) => retract.run(),
             Command::Root(root) => root.run(),
             Command::Serve(serve) => serve.run(),

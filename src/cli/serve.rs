@@ -122,7 +122,7 @@ pub fn serve(
         before.await?;
         let running = server::start(config, roles, Overrides::default()).await?;
         started(&running);
-        let reason = ends.wait().await;
+        let reason = ends.wait(&running).await;
         // A signer's end is a part of its gate's.
         let told = ends != Ends::Input;
         if told {
@@ -177,8 +177,8 @@ pub enum Ends {
 }
 
 impl Ends {
-    /// Waits for it; says which it was.
-    pub async fn wait(self) -> &'static str {
+    /// Waits for it; says which it was. SIGHUP that ends nothing has keys read again.
+    async fn wait(self, running: &server::Running) -> &'static str {
         let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] =
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal)
         else {
@@ -192,10 +192,15 @@ impl Ends {
                 _ = interrupt.recv(), if self != Self::Input => return "SIGINT",
                 _ = hangup.recv() => match self {
                     Self::SignalsOrHangup => return "SIGHUP",
-                    _ => tracing::info!(
-                        "SIGHUP: nothing to reload but the certificate of `[gate.tls]`, where there is one; a changed \
-                         configuration takes a restart"
-                    ),
+                    // Its gate says so, and has passed the signal on.
+                    Self::Input => running.reload(),
+                    _ => {
+                        tracing::info!(
+                            "SIGHUP: `[keys]` and the certificate of `[gate.tls]` are read again; anything else that was \
+                             changed takes a restart"
+                        );
+                        running.reload();
+                    }
                 },
                 () = &mut input_ends, if input => return "the parent process is done",
             }

@@ -92,6 +92,24 @@ pub fn roles_for(delegations: &Delegations, path: &str) -> Result<Vec<Next>, Ver
     Ok(next)
 }
 
+/// All roles that `delegations`, which [`check`] found good, names.
+pub fn all(delegations: &Delegations) -> Result<Vec<Next>, VerifyError> {
+    let next = |name, keys| Next {
+        name,
+        keys,
+        terminating: false,
+    };
+    if let Some(bins) = &delegations.succinct_roles {
+        let keys = Keys::of_bins(delegations, bins)?;
+        let names = (0..1_u64 << bins.bit_length).map(|bin| bin_name(&bins.name_prefix, bins.bit_length, bin as u32));
+        return Ok(names.map(|name| next(name, keys.clone())).collect());
+    }
+    let roles = delegations.roles.iter().flatten();
+    roles
+        .map(|role| Ok(next(role.name.clone(), Keys::of_role(delegations, role)?)))
+        .collect()
+}
+
 fn speaks_for(role: &DelegatedRole, path: &str, id: &Digest) -> bool {
     if let Some(prefixes) = &role.path_hash_prefixes {
         let hex = id.to_string();

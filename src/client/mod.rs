@@ -17,6 +17,7 @@ pub mod naming;
 pub mod notice;
 mod partial;
 pub mod place;
+pub mod public;
 mod roots;
 mod search;
 pub mod store;

@@ -114,6 +114,11 @@ impl Trusted {
         self.check_expiry("timestamp.json", self.timestamp()?.expires)
     }
 
+    /// Timestamp and snapshot, once both were taken.
+    pub fn seen(&self) -> Result<(&Listing, &Listing), ClientError> {
+        Ok((self.timestamp()?, self.snapshot()?))
+    }
+
     /// What the timestamp says of the snapshot.
     pub fn snapshot_listing(&self) -> Result<&MetaFile, ClientError> {
         snapshot_of(self.timestamp()?)

@@ -168,7 +168,20 @@ fn signer(source: &Source<'_>, folder: &Path, raw: &raw::Signer, gate: &Gate) ->
         let error = source.at(&["signer", "retain"], message);
         return Err(error.hint("a client that started an update must find the files it was promised"));
     }
+    if let Some(public) = &raw.public {
+        let good = |url: url::Url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.password().is_none()
+        };
+        if !url::Url::parse(public).is_ok_and(good) {
+            let error = source.at(
+                &["signer", "public"],
+                "`signer.public` is no http or https URL of a folder",
+            );
+            return Err(error.hint("where clients read metadata: `https://cdn.example/metadata/`"));
+        }
+    }
     Ok(Signer {
+        public: raw.public.clone(),
         socket,
         min_interval: raw.min_interval.0,
         batch: raw.batch,

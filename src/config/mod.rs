@@ -224,6 +224,8 @@ pub struct Signer {
     pub batch: usize,
     /// How long superseded metadata stays (24 h).
     pub retain: Duration,
+    /// Where clients read metadata, asked at each start whether they have seen more than ledger and depot know.
+    pub public: Option<String>,
 }
 
 /// Which layout the metadata has.

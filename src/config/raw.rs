@@ -194,6 +194,7 @@ pub(super) struct Signer {
     pub min_interval: Span,
     pub batch: usize,
     pub retain: Span,
+    pub public: Option<String>,
 }
 
 impl Default for Signer {
@@ -203,6 +204,7 @@ impl Default for Signer {
             min_interval: seconds(0),
             batch: 10_000,
             retain: seconds(DAY),
+            public: None,
         }
     }
 }

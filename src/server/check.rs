@@ -43,6 +43,7 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
         clock: Arc::new(SystemClock),
         metrics: Metrics::new()?,
         wake: Arc::new(Notify::new()),
+        reload: Arc::new(Notify::new()),
         published: watch::Sender::new(0),
         holder: "check".to_owned(),
     });

@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    sync::watch,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -110,11 +111,12 @@ pub struct SignerChild {
 impl SignerChild {
     /// Waits until it ends by itself, which is an error, or until `shutdown`; then closes its standard input, at which
     /// it publishes what is pending and ends, and kills it if it has not ended within `grace()`. Meanwhile it counts
-    /// its publications.
+    /// its publications, and passes `reload` on as SIGHUP.
     pub async fn attend(
         mut self,
         shutdown: CancellationToken,
         grace: impl FnOnce() -> Duration,
+        reload: &Notify,
         metrics: &Metrics,
     ) -> Result<(), ChildError> {
         // The pipe belongs to `wait`, which would close it.
@@ -128,6 +130,7 @@ impl SignerChild {
                     // Its output ends a moment before it does itself.
                     _ => return Err(ended(self.child.wait().await)),
                 },
+                () = reload.notified() => self.hang_up(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -140,6 +143,16 @@ impl SignerChild {
                 let _ = self.child.kill().await;
                 Err(ChildError::Killed)
             }
+        }
+    }
+}
+
+impl SignerChild {
+    /// Has it read its keys again.
+    fn hang_up(&self) {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(error) = id.and_then(|id| kill_process(id, Signal::HUP).err()) {
+            tracing::error!(%error, "the signer process could not be told to read its keys again");
         }
     }
 }
@@ -279,7 +292,10 @@ mod tests {
         let child = program.start().await.unwrap();
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        child.attend(shutdown, grace, &Metrics::new().unwrap()).await.unwrap();
+        child
+            .attend(shutdown, grace, &Notify::new(), &Metrics::new().unwrap())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -290,7 +306,7 @@ mod tests {
         let child = script(dir.path(), body).start().await.unwrap();
         let metrics = Metrics::new().unwrap();
         let death = child
-            .attend(CancellationToken::new(), grace, &metrics)
+            .attend(CancellationToken::new(), grace, &Notify::new(), &metrics)
             .await
             .unwrap_err();
         assert_eq!(death.refusal(), None);
@@ -316,7 +332,10 @@ mod tests {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
         let metrics = Metrics::new().unwrap();
-        let killed = child.attend(shutdown, || Duration::ZERO, &metrics).await.unwrap_err();
+        let killed = child
+            .attend(shutdown, || Duration::ZERO, &Notify::new(), &metrics)
+            .await
+            .unwrap_err();
         assert!(matches!(killed, ChildError::Killed));
     }
 }

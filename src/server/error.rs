@@ -158,9 +158,8 @@ impl StartError {
             Self::Listen { what, .. } => Some(format!("change `listen` under `[{what}]`")),
             Self::AdminNotLoopback { .. } => Some("use 127.0.0.1 or [::1], and a tunnel from elsewhere".to_owned()),
             Self::NotInitialised(_) => Some("run `tufgate init --config FILE` first".to_owned()),
-            Self::LedgerLost { published: true, .. } | Self::Signer(SignerError::Restored { .. }) => {
-                Some(RESTORE_HINT.to_owned())
-            }
+            Self::LedgerLost { published: true, .. }
+            | Self::Signer(SignerError::Restored { .. } | SignerError::Behind { .. }) => Some(RESTORE_HINT.to_owned()),
             Self::LedgerLost { .. } => Some(
                 "restore it from a backup; where nothing was recorded yet, remove the depot, run `tufgate init`, and give \
                  clients the new root"
@@ -218,8 +217,9 @@ impl EmbedError {
 }
 
 /// What to do about ledger and depot that do not belong together.
-pub const RESTORE_HINT: &str = "restore ledger and depot from backups of the same moment; where there are none, readers \
-                                need a new root that lists new keys for snapshot and timestamp";
+pub const RESTORE_HINT: &str = "stop the gate; `tufgate recover --config FILE --from-public URL`, or `--at-least N`, goes on \
+                                above what clients have seen; without either, readers need a new root that lists new keys \
+                                for snapshot and timestamp";
 
 /// What to do where nobody said who may read the metadata.
 pub const ACCESS_HINT: &str = "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it \

@@ -11,9 +11,11 @@ mod certificate;
 pub mod check;
 pub mod child;
 pub mod error;
+mod expiry;
 mod express;
 mod http2;
 pub mod listen;
+mod newer;
 pub mod parts;
 mod roles;
 mod signer;
@@ -131,6 +133,8 @@ async fn background(
     overrides: Overrides,
 ) -> Result<(Keeper, Option<SocketAddr>), StartError> {
     let config = Arc::new(config);
+    // One process of a gate watches, whether its admin listener is on or off.
+    let watched = admin;
     let admin_addr = config.admin.listen.filter(|_| admin);
     let admin = admin_addr.map(|addr| bind("admin", addr)).transpose()?;
     let shared = Shared::open(&config, overrides)?;
@@ -142,6 +146,9 @@ async fn background(
     let admin_addr = admin.as_ref().map(Bound::addr);
     if let Some(admin) = admin {
         keeper.admin(admin);
+    }
+    if watched {
+        keeper.expiry();
     }
     let (outcome, refused) = oneshot::channel();
     match signer {

@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Fires when something is pending for the signer.
     pub(super) wake: Arc<Notify>,
+    /// Fires when `[keys]` are to be read again.
+    pub(super) reload: Arc<Notify>,
     /// Version of the last snapshot that a signer in this process published.
     pub(super) published: watch::Sender<u64>,
     /// Whether the upstream answers.
@@ -100,6 +102,7 @@ impl Shared {
             clock: overrides.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             metrics,
             wake: Arc::default(),
+            reload: Arc::default(),
             published: watch::Sender::new(0),
             upstream: overrides.upstream,
         })

@@ -21,6 +21,7 @@ use crate::{
         accept::Speech,
         certificate::Renewal,
         child::SignerProgram,
+        expiry::Expiry,
         listen::Bound,
         parts::Shared,
         signer::Opened,
@@ -65,6 +66,7 @@ impl Keeper {
             health: self.supervisor.health,
             metrics: self.shared.metrics,
             published: self.shared.published.subscribe(),
+            reload: self.shared.reload,
             grace: self.config.gate.grace,
             open: self.open,
             stops: self.stops,
@@ -135,6 +137,18 @@ impl Keeper {
         self.kept.push(("proxy", kept));
     }
 
+    /// Notices before roles end that the signer cannot renew.
+    pub(super) fn expiry(&mut self) {
+        let shutdown = self.stops.admin.clone();
+        let (depot, clock) = (Arc::clone(&self.shared.depot), Arc::clone(&self.shared.clock));
+        let online = self.config.keys.targets.is_some();
+        let kept = self.supervisor.keep("expiry", shutdown.clone(), move |ready| {
+            let expiry = Expiry::new(Arc::clone(&depot), Arc::clone(&clock), online);
+            expiry.run(ready, shutdown.clone())
+        });
+        self.kept.push(("expiry", kept));
+    }
+
     /// The listener's certificate, read again when its files change.
     pub(super) fn certificate(&mut self, renewal: Renewal) {
         let (renewal, shutdown) = (Arc::new(Mutex::new(renewal)), self.stops.proxy.clone());
@@ -197,10 +211,11 @@ impl Keeper {
     pub(super) fn signer_child(&mut self, program: SignerProgram, first: FirstStart) {
         let (shutdown, deadline) = (self.stops.signer.clone(), Arc::clone(&self.stops.deadline));
         let (metrics, grace) = (self.shared.metrics.clone(), self.config.gate.grace);
+        let reload = Arc::clone(&self.shared.reload);
         let mut first = Some(first);
         let kept = self.supervisor.keep("signer", shutdown.clone(), move |ready| {
             let (program, shutdown, deadline) = (program.clone(), shutdown.clone(), Arc::clone(&deadline));
-            let (metrics, mut first) = (metrics.clone(), first.take());
+            let (metrics, reload, mut first) = (metrics.clone(), Arc::clone(&reload), first.take());
             async move {
                 let started = tokio::select! {
                     started = program.start() => started,
@@ -217,7 +232,7 @@ impl Keeper {
                     deadline.saturating_duration_since(Instant::now())
                 };
                 child
-                    .attend(shutdown, left, &metrics)
+                    .attend(shutdown, left, &reload, &metrics)
                     .await
                     .map_err(|error| error.to_string())
             }

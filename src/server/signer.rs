@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    server::{StartError, parts::Shared},
+    server::{StartError, newer, parts::Shared},
     signer::{self, Failures, OnlineKeys, Parts, Signer},
     wake::{WakeError, WakeListener},
 };
@@ -61,6 +61,7 @@ impl Opened {
                 () = sleep(AGAIN) => {}
             }
         };
+        newer::check(&config, &shared).await?;
         if let Some(keys) = &keys {
             match Signer::new(parts(&config, &shared, keys.clone())).recover().await {
                 Err(error) if error.fatal() => return Err(error.into()),
@@ -105,13 +106,14 @@ impl Opened {
 
 fn parts(config: &Arc<Config>, shared: &Shared, keys: OnlineKeys) -> Parts {
     Parts {
-        holder: format!("signer on {}", config.signer.socket.display()),
+        holder: signer::holder(config),
         ledger: Arc::clone(&shared.ledger),
         depot: Arc::clone(&shared.depot),
         keys,
         clock: Arc::clone(&shared.clock),
         metrics: shared.metrics.clone(),
         wake: Arc::clone(&shared.wake),
+        reload: Arc::clone(&shared.reload),
         published: shared.published.clone(),
         config: Arc::clone(config),
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -51,6 +51,7 @@ pub struct Running {
     pub(crate) metrics: Metrics,
     /// Version of the last snapshot that a signer in this process published.
     pub(crate) published: watch::Receiver<u64>,
+    pub(super) reload: Arc<Notify>,
     pub(super) grace: Duration,
     pub(super) open: TaskTracker,
     pub(super) stops: Stops,
@@ -89,6 +90,11 @@ impl Running {
     /// Why it is not ready to serve, one line a reason; empty when it is. What `/readyz` says.
     pub fn unready(&self) -> Vec<String> {
         self.health.reasons()
+    }
+
+    /// Has the signer read `[keys]` again.
+    pub(crate) fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Its metrics in Prometheus' text format, for a program that answers `/metrics` itself.

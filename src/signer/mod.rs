@@ -12,6 +12,7 @@ mod kept;
 mod publish;
 mod recover;
 mod refresh;
+mod restore;
 mod rotation;
 mod run;
 mod seal;
@@ -43,6 +44,7 @@ pub(crate) use self::steady::TOLERANCE as CLOCK_TOLERANCE;
 pub use self::{
     grow::grown,
     recover::check_layout,
+    restore::{Restored, Shown, is_ours},
     run::{Failures, run},
     steady::{Monotonic, uptime},
 };
@@ -82,6 +84,11 @@ pub struct OldKeys {
     pub snapshot: Option<Arc<dyn SigningKey>>,
     /// Signs targets.json, too.
     pub targets: Option<Arc<dyn SigningKey>>,
+}
+
+/// The name by which a gate's signer takes the lease. That one process bears it, the signer's socket makes sure.
+pub fn holder(config: &Config) -> String {
+    format!("signer on {}", config.signer.socket.display())
 }
 
 /// A key and, while it is rotated, its forerunner.
@@ -166,6 +173,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Told that something is pending.
     pub wake: Arc<Notify>,
+    /// Told that `[keys]` are to be read again.
+    pub reload: Arc<Notify>,
     /// Told the version of the snapshot after every publication.
     pub published: watch::Sender<u64>,
     /// Who takes the lease: one name for one signer at a time.
@@ -193,11 +202,32 @@ pub enum Turn {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignerError {
+    /// What is public is newer than what ledger and depot know of.
+    #[error(
+        "`{url}` shows version {public} of `{role}`, and the ledger handed out no more than {reserved}: ledger and depot are \
+         older copies, and to sign would repeat versions clients have seen"
+    )]
+    Behind {
+        /// Where it is public.
+        url: String,
+        /// The role.
+        role: String,
+        /// Its version there.
+        public: u64,
+        /// The highest that the ledger ever handed out.
+        reserved: u64,
+    },
     /// Not a power of two from 2 to 16,384.
     #[error("`tuf.bins` is {0}; it must be a power of two from 2 to 16384")]
     Bins(u32),
+    /// Another signer publishes.
+    #[error("another signer holds the lease")]
+    Busy,
     /// The wall clock cannot be trusted.
-    #[error("the clock is off by {seconds} s ({than}); nothing is signed until it is right again")]
+    #[error(
+        "the clock is off by {seconds} s ({than}); nothing is signed until it is right again{}",
+        if_right(than)
+    )]
     Clock {
         /// Forwards when positive.
         seconds: i64,
@@ -252,7 +282,7 @@ pub enum SignerError {
     /// Ledger and depot disagree: one of them is an older copy.
     #[error(
         "the depot names version {depot} of `{role}`, the ledger published {published} and reserved {reserved}: {}, and \
-         to sign would repeat versions clients have seen; restore both from backups of the same moment",
+         to sign would repeat versions clients have seen",
         older(*depot, *published, *reserved)
     )]
     Restored {
@@ -279,12 +309,23 @@ impl SignerError {
     /// DESIGN 9: 65 for damaged or restored data, 64 for what the operator must configure, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Damaged { .. } | Self::Restored { .. } => 65,
+            Self::Behind { .. } | Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
             Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }
+    }
+}
+
+/// With what a clock is compared at a start.
+const SINCE_LAST: &str = "compared with the last publication";
+
+/// What an operator does who knows better.
+fn if_right(than: &str) -> &'static str {
+    match than {
+        SINCE_LAST => "; if it is right now, stop the gate, and `tufgate recover --at-least 1` goes on by it",
+        _ => "",
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use crate::{
 };
 
 use super::{
-    Signer, SignerError,
+    SINCE_LAST, Signer, SignerError,
     batch::limited,
     kept::Kept,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
@@ -32,15 +33,18 @@ use super::{
     steady::TOLERANCE,
 };
 
+/// A gate may have been off for this long without a question, however short its bins live.
+const OFF: Duration = Duration::from_secs(30 * 86_400);
+
 /// What the depot's timestamp leads to.
 #[derive(Clone, Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     /// The timestamp's bytes.
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     timestamp: u64,
     snapshot: Meta,
-    roles: BTreeMap<String, Meta>,
-    /// Which of the two the newest root does not accept.
+    pub(super) roles: BTreeMap<String, Meta>,
+    /// Which of the two the newest root does not accept, or a key of ours did not sign.
     refused: Vec<&'static str>,
 }
 
@@ -64,11 +68,11 @@ impl Signer {
 
         let publication = ledger.publication().await?;
         if let Some(last) = &publication
-            && now.as_second() < last.at.as_second() - TOLERANCE
+            && !plausible(now, last.at, config.tuf.bin_expiry)
         {
             return Err(SignerError::Clock {
                 seconds: now.as_second() - last.at.as_second(),
-                than: "compared with the last publication",
+                than: SINCE_LAST,
             });
         }
         let seen = self.seen(&roots).await?;
@@ -146,7 +150,7 @@ impl Signer {
     }
 
     /// All roots, newest first.
-    async fn roots(&self, files: &[Stored]) -> Result<Vec<Root>, SignerError> {
+    pub(super) async fn roots(&self, files: &[Stored]) -> Result<Vec<Root>, SignerError> {
         let versions = versions(files, "root");
         if versions.is_empty() {
             return Err(SignerError::NoRoot);
@@ -160,7 +164,7 @@ impl Signer {
     }
 
     /// A key the newest root does not list would sign what no client accepts.
-    fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
+    pub(super) fn check_keys(&self, shape: Shape, roots: &[Root]) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
         if shape == Shape::Flat && keys.targets.is_none() {
             return Err(SignerError::NoTargets);
@@ -187,7 +191,7 @@ impl Signer {
 
     /// Follows the depot's timestamp. Its signature is checked, and by its digest the snapshot: the depot may be a
     /// store that others can write to, and what stands there is about to be signed again.
-    async fn seen(&self, roots: &[Root]) -> Result<Option<Seen>, SignerError> {
+    pub(super) async fn seen(&self, roots: &[Root]) -> Result<Option<Seen>, SignerError> {
         let Some(bytes) = self.parts.depot.read(depot::TIMESTAMP).await? else {
             return Ok(None);
         };
@@ -208,8 +212,11 @@ impl Signer {
         let snapshot: Signed<schema::Snapshot> = parse(&name, &file)?;
         let mut refused = Vec::new();
         if let Some(root) = roots.first() {
-            refused.extend(root.verify_role(&stamp).is_err().then_some(TIMESTAMP));
-            refused.extend(root.verify_role(&snapshot).is_err().then_some(SNAPSHOT));
+            let keys = &self.parts.keys;
+            let good = root.verify_role(&stamp).is_ok() && bears(&stamp, &keys.of_timestamp());
+            refused.extend((!good).then_some(TIMESTAMP));
+            let good = root.verify_role(&snapshot).is_ok() && bears(&snapshot, &keys.of_snapshot());
+            refused.extend((!good).then_some(SNAPSHOT));
         }
         let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.signed.meta {
@@ -228,7 +235,12 @@ impl Signer {
     }
 
     /// Takes up the newest targets.json signed offline, if the root's keys signed it.
-    async fn offline_targets(&self, state: &mut State, files: &[Stored], roots: &[Root]) -> Result<(), SignerError> {
+    pub(super) async fn offline_targets(
+        &self,
+        state: &mut State,
+        files: &[Stored],
+        roots: &[Root],
+    ) -> Result<(), SignerError> {
         let newest = versions(files, TARGETS).into_iter().next_back();
         let listed = state.listed(TARGETS);
         let Some(version) = newest.filter(|version| Some(*version) > listed) else {
@@ -250,7 +262,7 @@ impl Signer {
     }
 
     /// Counts live targets, by rule where a rule has a limit: a walk over everything, and only then.
-    async fn count(&self, state: &mut State) -> Result<(), SignerError> {
+    pub(super) async fn count(&self, state: &mut State) -> Result<(), SignerError> {
         let (live, _) = self.parts.ledger.counts().await?;
         self.parts.metrics.targets.set(live as i64);
         state.live = live;
@@ -268,7 +280,7 @@ impl Signer {
         Ok(self.parts.ledger.each_target(&mut each).await?)
     }
 
-    async fn file(&self, role: &str, version: u64) -> Result<Bytes, SignerError> {
+    pub(super) async fn file(&self, role: &str, version: u64) -> Result<Bytes, SignerError> {
         let name = layout::file(role, version);
         let bytes = self.parts.depot.read(&name).await?;
         bytes.ok_or_else(|| damaged(&name, "it is missing"))
@@ -310,6 +322,19 @@ fn reconcile(seen: Option<&Seen>, rows: &[RoleRow], online: bool) -> Result<Vec<
     Ok(raise)
 }
 
+/// Whether it may be `now`, after a publication at `last`. No gate that runs is behind it, and none leaves its bins to expire:
+/// one that was off for so long is rare enough to ask its operator, who says so with `tufgate recover`.
+fn plausible(now: Timestamp, last: Timestamp, bin_expiry: Duration) -> bool {
+    let longest = i64::try_from(bin_expiry.max(OFF).as_secs()).unwrap_or(i64::MAX);
+    (-TOLERANCE..=longest).contains(&now.as_second().saturating_sub(last.as_second()))
+}
+
+/// Whether each of these keys signed a file: while a rotation lasts, a new key signs before a root lists it.
+pub(super) fn bears<T>(file: &Signed<T>, keys: &[Arc<dyn SigningKey>]) -> bool {
+    let signed = |key: &Arc<dyn SigningKey>| file.signatures.iter().any(|line| line.keyid == *key.key_id());
+    keys.iter().all(signed)
+}
+
 /// Whether the roles a snapshot lists are those of the configured layout.
 pub fn check_layout(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<(), SignerError> {
     Shape::listed(tuf, listed).map(drop)
@@ -327,7 +352,7 @@ fn versions(files: &[Stored], role: &str) -> Vec<u64> {
 }
 
 /// The highest version of every role that stands in the depot, listed or not.
-fn ceilings(files: &[Stored]) -> HashMap<&str, u64> {
+pub(super) fn ceilings(files: &[Stored]) -> HashMap<&str, u64> {
     let mut highest = HashMap::new();
     for (version, role) in files.iter().filter_map(|file| layout::versioned(&file.name)) {
         let known: &mut u64 = highest.entry(role).or_default();
@@ -378,6 +403,17 @@ mod tests {
             roles: BTreeMap::from([(BINS.to_owned(), Meta::version(bins))]),
             ..Seen::default()
         }
+    }
+
+    #[test]
+    fn a_clock_is_asked_about_behind_the_last_publication_and_long_after_it() {
+        let day = 86_400;
+        let at = |second| Timestamp::from_second(1_900_000_000 + second).unwrap_or_default();
+        let off = |second| plausible(at(second), at(0), Duration::from_secs(90 * day));
+        let day = day.cast_signed();
+        assert!(off(-TOLERANCE) && off(0) && off(90 * day));
+        assert!(!off(-TOLERANCE - 1) && !off(90 * day + 1));
+        assert!(plausible(at(30 * day), at(0), Duration::from_secs(3_600)));
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use tough::schema::{self, Root, Signed};
 
-use crate::tuf::{layout, schema::Targets};
+use crate::{
+    keys,
+    tuf::{layout, schema::Targets},
+};
 
 use super::{
-    OnlineKeys, Signer, SignerError,
-    recover::parse,
+    OnlineKeys, Parts, Signer, SignerError,
+    recover::{bears, parse},
     shape::{BINS, Shape, TARGETS},
     state::State,
 };
@@ -42,6 +45,42 @@ impl Signer {
         Ok(())
     }
 
+    /// The keys that the configuration names now, if all of them sign and the root lists them; else those in use stay. An
+    /// operator asked for it, and reads in the log what became of it.
+    pub(super) async fn take_keys(&mut self) {
+        match self.next_keys().await {
+            Ok(None) => tracing::info!("the keys that the configuration names are in use already"),
+            Ok(Some(parts)) => {
+                // Anything else that failed may work with these.
+                (self.parts, self.state, self.doubtful) = (parts, None, false);
+                tracing::info!("the keys that the configuration names now are in use");
+            }
+            Err(error) => tracing::error!(
+                error,
+                "the keys that the configuration names now are not used; the last stay"
+            ),
+        }
+    }
+
+    async fn next_keys(&self) -> Result<Option<Parts>, String> {
+        let Some(config) = self.parts.config.keys_now().map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        config.check_files().map_err(|error| error.to_string())?;
+        let keys = OnlineKeys::open(&config).await.map_err(|error| error.to_string())?;
+        for key in keys.each() {
+            keys::check(&**key).await.map_err(|error| error.to_string())?;
+        }
+        let parts = Parts {
+            config: Arc::new(config),
+            keys,
+            ..self.parts.clone()
+        };
+        let mut next = Self::new(parts.clone());
+        next.look().await.map_err(|error| error.to_string())?;
+        Ok(Some(parts))
+    }
+
     /// After a rotation, what lists or bears another key than ours is due: targets.json, the delegator, and with it all bins,
     /// since one publication must switch from the old key to the new.
     pub(super) async fn check_delegations(&self, state: &mut State, root: &Root) -> Result<(), SignerError> {
@@ -52,14 +91,17 @@ impl Signer {
         {
             let targets: Signed<schema::Targets> = parse(&layout::file(TARGETS, version), &file)?;
             let accepted = root.verify_role(&targets).is_ok();
+            let ours = bears(&targets, &keys.of_targets());
             let below = targets.signed.delegations.iter().flat_map(|below| &below.roles);
             let listed: Option<Vec<_>> = below
                 .filter(|role| role.name == BINS)
                 .map(|role| role.keyids.iter().map(hex::encode).collect())
                 .next();
             match (online, state.shape) {
-                (true, Shape::Flat) if !accepted => drop(state.expires.remove(TARGETS)),
-                (true, Shape::Bins(_)) if !accepted || listed.as_deref() != Some(std::slice::from_ref(&id)) => {
+                (true, Shape::Flat) if !accepted || !ours => drop(state.expires.remove(TARGETS)),
+                (true, Shape::Bins(_))
+                    if !accepted || !ours || listed.as_deref() != Some(std::slice::from_ref(&id)) =>
+                {
                     state.expires.remove(TARGETS);
                 }
                 (false, _) if !listed.is_some_and(|listed| listed.contains(&id)) => {

@@ -29,6 +29,7 @@ const COLLECT: Duration = Duration::from_secs(600);
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), SignerError> {
     let metrics = parts.metrics.clone();
     let wake = parts.wake.clone();
+    let reload = parts.reload.clone();
     let clock = parts.clock.clone();
     let mut signer = Signer::new(parts);
     let mut failures = Failures::new(metrics.clone());
@@ -66,6 +67,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), Signer
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = sleep(wait) => {}
+            () = reload.notified() => signer.take_keys().await,
             // A wake-up does not shorten a pause after a failure: what is pending waits in the ledger.
             () = wake.notified(), if healthy => {}
         }

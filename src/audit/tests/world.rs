@@ -100,6 +100,7 @@ impl World {
             clock: Arc::new(SystemClock),
             metrics: Metrics::new().unwrap(),
             wake: Arc::new(Notify::new()),
+            reload: Arc::new(Notify::new()),
             published: watch::Sender::new(0),
             holder: "signer".to_owned(),
         })

@@ -14,9 +14,6 @@ use crate::{
     clock::{Clock as _, SystemClock},
 };
 
-/// Roots that every known client follows in one update; the least is sigstore-tuf's.
-const FEWEST_STEPS: u64 = 32;
-
 /// Draft the next version, for review and signatures
 ///
 /// It follows the newest version in the gate's depot, or the file `--from`. Without changes it is a renewal; on a terminal,
@@ -62,12 +59,8 @@ impl Make {
         let draft = Draft::new(kind, &root, &current, proposal.into_signed(), moment()).map_err(failed)?;
         draft.check_expiry(SystemClock.now()).map_err(failed)?;
         say(show::review(&draft).trim_end());
-        if kind == Kind::Root && draft.version() > FEWEST_STEPS {
-            let version = draft.version();
-            say(format_args!(
-                "warning: {version} roots stand in the chain then, and sigstore-tuf follows {FEWEST_STEPS} in one update: give \
-                 new clients a newer root than the first, and renew rarely"
-            ));
+        if let Some(warning) = show::long_chain(&draft) {
+            say(warning);
         }
         if asks && !ask::confirmed("write this draft?")? {
             return Err(CliError::failed("nothing is written"));

@@ -61,6 +61,9 @@ impl Publish {
         }
         // A signer that does not run takes it up when it starts.
         let signer = block_on(wake::nudge(&config.signer.socket))?.is_ok();
+        if let Some(warning) = show::long_chain(&draft) {
+            eprintln!("{warning}");
+        }
         self.tell(&draft, &name, signer)
     }
 

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{ceremony::Draft, terminal::printable};
+use crate::{
+    admin::ends::FEWEST_STEPS,
+    ceremony::{Draft, Kind},
+    terminal::printable,
+};
 
 /// What a reviewer reads before a signature.
 pub fn review(draft: &Draft) -> String {
@@ -37,6 +41,17 @@ pub fn standing(draft: &Draft) -> String {
         ));
     }
     lines.iter().map(|line| format!("{}\n", printable(line))).collect()
+}
+
+/// A warning where clients that trust the first root cannot follow all of the chain in one update.
+pub fn long_chain(draft: &Draft) -> Option<String> {
+    let version = draft.version();
+    (draft.kind() == Kind::Root && version > FEWEST_STEPS).then(|| {
+        format!(
+            "warning: {version} roots stand in the chain then, and sigstore-tuf follows {FEWEST_STEPS} in one update: a client \
+             that knows an old one needs several; give new clients a newer root than the first, and renew rarely"
+        )
+    })
 }
 
 /// The same for programs.

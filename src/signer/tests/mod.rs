@@ -6,6 +6,7 @@ mod fixtures;
 mod flow;
 mod grow;
 mod guard;
+mod restore;
 mod rotation;
 mod world;
 

@@ -109,6 +109,7 @@ pub(crate) fn config() -> Config {
             min_interval: Duration::ZERO,
             batch: 1_000,
             retain: Duration::from_secs(DAY),
+            public: None,
         },
         tuf: tuf(),
         keys: Keys {
@@ -195,6 +196,7 @@ impl World {
             clock: self.clock.clone(),
             metrics: Metrics::new().unwrap(),
             wake: Arc::new(Notify::new()),
+            reload: Arc::new(Notify::new()),
             published: watch::Sender::new(0),
             holder: holder.to_owned(),
         }
