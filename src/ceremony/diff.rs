@@ -61,7 +61,10 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
     if kind == Kind::Targets {
         // Who comes first is asked first.
         let order = |signed| -> Vec<String> {
-            let roles = part(part(signed, "delegations"), "roles").as_array().into_iter().flatten();
+            let roles = part(part(signed, "delegations"), "roles")
+                .as_array()
+                .into_iter()
+                .flatten();
             roles.map(|role| shown(part(role, "name"))).collect()
         };
         let (before, after) = (order(old), order(new));

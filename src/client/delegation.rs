@@ -98,7 +98,10 @@ fn speaks_for(role: &DelegatedRole, path: &str, id: &Digest) -> bool {
         let hex = id.to_string();
         return prefixes.iter().any(|prefix| hex.starts_with(prefix));
     }
-    role.paths.iter().flatten().any(|pattern| pattern::matches(pattern, path))
+    role.paths
+        .iter()
+        .flatten()
+        .any(|pattern| pattern::matches(pattern, path))
 }
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ impl RoleFile {
         let signed = envelope.get("signed").unwrap_or(&Value::Null);
         let fields = signed.as_object().into_iter().flatten();
         if let Some((field, _)) = fields.into_iter().find(|(field, _)| !FIELDS.contains(&field.as_str())) {
-            return Err(malformed(format!("`signed` has a field `{field}`, which clients do not know")));
+            return Err(malformed(format!(
+                "`signed` has a field `{field}`, which clients do not know"
+            )));
         }
         let count = signed.get("targets").and_then(Value::as_object).map_or(0, Map::len);
         if count as u64 > caps.targets {
@@ -103,7 +105,9 @@ impl RoleFile {
             let path =
                 TargetPath::new(name).map_err(|why| format!("the target `{shown}` has no canonical form: {why}"))?;
             if let Some(before) = before.filter(|before| !canonical::before_for_all(before, name)) {
-                return Err(format!("clients disagree on which of `{before}` and `{shown}` comes first"));
+                return Err(format!(
+                    "clients disagree on which of `{before}` and `{shown}` comes first"
+                ));
             }
             before = Some(name);
             targets.insert(path, row(file).map_err(|why| format!("the target `{shown}`: {why}"))?);
@@ -127,7 +131,8 @@ impl RoleFile {
             .and_then(|file| file.check(&keys))
             .map_err(|error| {
                 let (threshold, ids) = (role.threshold, role.keyids.join(", "));
-                Refusal::unsigned(name, error.to_string()).hint(format!("{threshold} of these keys must sign it: {ids}"))
+                Refusal::unsigned(name, error.to_string())
+                    .hint(format!("{threshold} of these keys must sign it: {ids}"))
             })?;
         let envelope: Value = serde_json::from_slice(&self.bytes).map_err(|error| malformed(&error))?;
         let signed = &envelope["signed"];

@@ -77,9 +77,16 @@ pub fn judge(
             .hint("the operator delegates with `tufgate targets draft --role`"));
     }
     let mut rows = BTreeMap::new();
-    for (role, (path, row)) in found.files.iter().flat_map(|(role, file)| file.targets.iter().map(move |row| (role, row))) {
+    for (role, (path, row)) in found
+        .files
+        .iter()
+        .flat_map(|(role, file)| file.targets.iter().map(move |row| (role, row)))
+    {
         if let Some((other, _)) = rows.insert(path, (role, row)).filter(|(_, other)| *other != row) {
-            return Err(Refusal::path(path.as_str(), format!("`{other}` and `{role}` say different things of it")));
+            return Err(Refusal::path(
+                path.as_str(),
+                format!("`{other}` and `{role}` say different things of it"),
+            ));
         }
     }
     for role in &found.fresh {
@@ -128,7 +135,10 @@ impl Walk<'_> {
                 };
                 if !scopes.iter().all(inside) {
                     let why = format!("the target `{path}` is not inside the paths that are delegated to it");
-                    let hint = format!("its paths are {}; `*` stops at `/` and takes no leading dot", patterns.join(", "));
+                    let hint = format!(
+                        "its paths are {}; `*` stops at `/` and takes no leading dot",
+                        patterns.join(", ")
+                    );
                     return Err(Refusal::malformed(Some(name), why).hint(hint));
                 }
             }
@@ -161,11 +171,16 @@ impl Walk<'_> {
         let (version, wanted) = (read.version, (self.next)(name));
         if !wanted.contains(&version) {
             let (last, next) = (wanted.end() - 1, wanted.end());
-            return Err(Refusal::version(name, format!("it has version {version}, and after {last} comes {next}"))
-                .hint(format!("sign it as version {next}, after a look at what stands there")));
+            return Err(
+                Refusal::version(name, format!("it has version {version}, and after {last} comes {next}"))
+                    .hint(format!("sign it as version {next}, after a look at what stands there")),
+            );
         }
         if read.expires <= self.now {
-            return Err(Refusal::malformed(Some(name), format!("it expired at {}", read.expires)));
+            return Err(Refusal::malformed(
+                Some(name),
+                format!("it expired at {}", read.expires),
+            ));
         }
         self.found.fresh.push(name.to_owned());
         Ok(Arc::new(RoleFile {
@@ -211,7 +226,8 @@ fn reachable(
             ));
         }
         if found != Some(row) {
-            let detail = "clients would not come to what this role says of it: another role speaks first, or ends the search";
+            let detail =
+                "clients would not come to what this role says of it: another role speaks first, or ends the search";
             return Err(Refusal::path(path.as_str(), detail)
                 .hint("tough lets `*` take a `/`; the operator puts the role of narrower patterns first"));
         }
@@ -238,7 +254,10 @@ impl<'a> Search<'a> {
             self.visits += 1;
             let file = self.files.get(&role.name)?;
             let nested = file.delegations.as_ref();
-            let found = file.targets.get(self.path).or_else(|| nested.and_then(|nested| self.below(nested)));
+            let found = file
+                .targets
+                .get(self.path)
+                .or_else(|| nested.and_then(|nested| self.below(nested)));
             if found.is_some() || self.terminated {
                 return found;
             }

@@ -13,7 +13,7 @@ mod standing;
 mod top;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,8 @@ pub fn submission(body: &[u8]) -> Result<Submitted, Refusal> {
     let roles = body.as_object_mut().filter(|fields| fields.len() == 1);
     match roles.and_then(|fields| fields.remove("roles")) {
         Some(Value::Object(roles)) if !roles.is_empty() => Ok(roles.into_iter().collect()),
-        _ => Err(form("it is no object with one field `roles`, which has a file by role".to_owned())),
+        _ => Err(form(
+            "it is no object with one field `roles`, which has a file by role".to_owned(),
+        )),
     }
 }

@@ -69,7 +69,8 @@ impl Refusal {
 
     /// Nobody lets this gate speak of a path.
     pub fn untracked(path: &str) -> Self {
-        Self::malformed(None, format!("no rule of this gate tracks `{path}`")).hint("the operator adds a `[[rule]]` for it")
+        Self::malformed(None, format!("no rule of this gate tracks `{path}`"))
+            .hint("the operator adds a `[[rule]]` for it")
     }
 
     /// Another version is wanted.

@@ -55,7 +55,9 @@ pub fn check_top(below: &Delegations) -> Result<(), String> {
         check_role(below, role)?;
         if let Some(other) = custom.iter().find(|other| extends(&role.name, &other.name)) {
             let (name, other) = (&role.name, &other.name);
-            return Err(format!("`{other}` may delegate to a `{name}` of its own: give this role another name"));
+            return Err(format!(
+                "`{other}` may delegate to a `{name}` of its own: give this role another name"
+            ));
         }
     }
     distinct(below)
@@ -73,7 +75,10 @@ pub(super) fn check_nested(parent: &str, below: &Delegations) -> Result<(), Stri
     for role in roles {
         check_name(&role.name)?;
         if !extends(&role.name, parent) {
-            return Err(format!("a role that it delegates to is called `{parent}.…`, not `{}`", role.name));
+            return Err(format!(
+                "a role that it delegates to is called `{parent}.…`, not `{}`",
+                role.name
+            ));
         }
         check_role(below, role)?;
     }
@@ -118,7 +123,9 @@ fn check_role(below: &Delegations, role: &DelegatedRole) -> Result<(), String> {
     Keys::of_role(below, role).map_err(|error| format!("`{name}`: {error}"))?;
     let (threshold, count) = (role.threshold, role.keyids.len() as u64);
     if threshold > count {
-        return Err(format!("a threshold of {threshold} for `{name}` cannot be met with {count} keys"));
+        return Err(format!(
+            "a threshold of {threshold} for `{name}` cannot be met with {count} keys"
+        ));
     }
     let mut identities = BTreeSet::new();
     for id in &role.keyids {
@@ -127,10 +134,14 @@ fn check_role(below: &Delegations, role: &DelegatedRole) -> Result<(), String> {
             return Err(format!("`{name}` lists the key {shown}, which is not there"));
         };
         let Some(identity) = key.identity() else {
-            return Err(format!("the key {shown} of `{name}` is of a kind that clients cannot use"));
+            return Err(format!(
+                "the key {shown} of `{name}` is of a kind that clients cannot use"
+            ));
         };
         if key.id().as_ref() != Some(id) {
-            return Err(format!("the key {shown} of `{name}` has another id: clients recompute it"));
+            return Err(format!(
+                "the key {shown} of `{name}` has another id: clients recompute it"
+            ));
         }
         if !identities.insert(identity) {
             return Err(format!("`{name}` lists one key under two ids: it would count twice"));

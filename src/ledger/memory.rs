@@ -12,8 +12,8 @@ use crate::{digest::Digest, target::TargetPath};
 
 use super::{
     Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift, lease::Lease, range,
-    rule, submission,
+    ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift, lease::Lease,
+    range, rule, submission,
 };
 
 /// The ledger in memory.
@@ -199,7 +199,11 @@ impl Ledger for MemoryLedger {
     async fn submit(&self, new: Submission) -> Result<Submitted, LedgerError> {
         let mut tables = self.tables();
         let waiting: Vec<_> = tables.submissions.values().cloned().collect();
-        let reserved = tables.roles.values().map(|row| (row.name.clone(), row.reserved)).collect();
+        let reserved = tables
+            .roles
+            .values()
+            .map(|row| (row.name.clone(), row.reserved))
+            .collect();
         if let Some(refused) = submission::admit(&waiting, &new, &reserved) {
             return Ok(refused);
         }

@@ -9,11 +9,7 @@ pub const QUEUED: usize = 64;
 
 /// Whether a submission may join those that wait; `None` lets it. `reserved` tells the highest version of a role that was
 /// handed out or written.
-pub(super) fn admit(
-    waiting: &[Submission],
-    new: &Submission,
-    reserved: &BTreeMap<String, u64>,
-) -> Option<Submitted> {
+pub(super) fn admit(waiting: &[Submission], new: &Submission, reserved: &BTreeMap<String, u64>) -> Option<Submitted> {
     if let Some(same) = waiting.iter().find(|waits| waits.body == new.body) {
         return Some(Submitted::Waits(same.id));
     }

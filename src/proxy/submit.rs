@@ -42,7 +42,11 @@ impl Gate {
             Ok(_) => "accepted".to_owned(),
             Err(problem) => problem.status.as_u16().to_string(),
         };
-        self.parts().metrics.submissions_total.with_label_values(&[&label]).inc();
+        self.parts()
+            .metrics
+            .submissions_total
+            .with_label_values(&[&label])
+            .inc();
         match answered {
             Ok((accepted, snapshot)) => {
                 let mut body = json!({"accepted": accepted});
@@ -72,7 +76,11 @@ impl Gate {
         let submitted = delegated::submission(&body)?;
         // One at a time: each walks all roles.
         let Ok(turn) = self.0.submitting.acquire().await else {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gate is stopping"));
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "the gate is stopping",
+            ));
         };
         let listed = self.listed().await?;
         let tuf = &self.config().tuf;
@@ -109,7 +117,10 @@ impl Gate {
             .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)))
             .collect();
         if !next.fresh.is_empty() {
-            let versions = next.fresh.iter().filter_map(|role| Some((role.clone(), next.files.get(role)?.version)));
+            let versions = next
+                .fresh
+                .iter()
+                .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)));
             let body = json!({"roles": submitted}).to_string();
             match self.intake().submit(versions.collect(), body, who).await? {
                 Submitted::Waits(_) => {}
@@ -147,7 +158,9 @@ impl Gate {
                     tracing::warn!(%error, "the catalog could not be brought up to date");
                 }
                 let (snapshot, listed) = self.snapshot().await?;
-                let missing = accepted.iter().find(|(role, version)| listed.get(*role) < Some(*version));
+                let missing = accepted
+                    .iter()
+                    .find(|(role, version)| listed.get(*role) < Some(*version));
                 match missing {
                     None => return Ok(Some(snapshot)),
                     Some((role, _)) if !waits => {
@@ -228,13 +241,19 @@ async fn read(session: &mut Session) -> Result<BytesMut, Problem> {
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")));
+        .is_some_and(|kind| {
+            kind.split(';')
+                .next()
+                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        });
     if !is_json {
         let detail = "a submission is `application/json`";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "submission", detail));
     }
     let too_long = || Problem::from(delegated::too_long());
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let told = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if told.is_some_and(|length| length > MAX_SUBMISSION as u64) {
         return Err(too_long());
     }

@@ -181,13 +181,7 @@ impl Judge<'_> {
         decided
     }
 
-    fn judge(
-        &self,
-        bin: &Bin,
-        old: Option<&Target>,
-        seen: &Observation,
-        delegated: bool,
-    ) -> Result<Verdict, Refusal> {
+    fn judge(&self, bin: &Bin, old: Option<&Target>, seen: &Observation, delegated: bool) -> Result<Verdict, Refusal> {
         let rule = self.policy.tracked(seen.path.as_str());
         let decide = if delegated { rule::apply } else { rule::decide };
         let verdict = decide(old, seen, rule.is_some_and(Rule::superseding));

@@ -100,7 +100,9 @@ impl Signer {
             let name = layout::file(&role, state.listed(&role).unwrap_or(0));
             let bytes = self.parts.depot.read(&name).await?;
             if bytes.is_none() {
-                tracing::error!("`{name}` is gone from the depot: those who sign `{role}` must submit its next version");
+                tracing::error!(
+                    "`{name}` is gone from the depot: those who sign `{role}` must submit its next version"
+                );
             }
             if let Err(why) = standing.read(role, bytes) {
                 tracing::error!("`{name}` in the depot is damaged, until its next version is submitted: {why}");
@@ -158,7 +160,11 @@ impl Signer {
                 targets: self.parts.config.tuf.max_bin_targets,
             },
             reserved: BTreeMap::new(),
-            listed: state.roles.iter().map(|(role, meta)| (role.clone(), meta.version)).collect(),
+            listed: state
+                .roles
+                .iter()
+                .map(|(role, meta)| (role.clone(), meta.version))
+                .collect(),
             now,
         };
         for row in self.parts.ledger.roles().await? {
@@ -214,7 +220,9 @@ impl Signer {
                 Ok(next) => {
                     for role in &next.fresh {
                         let version = next.files.get(role).map_or(0, |file| file.version);
-                        taken.audit.push(line(&waits, "delegate", format!("role {role}, version {version}")));
+                        taken
+                            .audit
+                            .push(line(&waits, "delegate", format!("role {role}, version {version}")));
                     }
                     taken.take(next, &mut desk);
                     taken.ended.push(waits.id);
@@ -223,7 +231,9 @@ impl Signer {
                 Err(_) if self.superseded(state).await? => {}
                 Err(refusal) => {
                     tracing::warn!(submission.by = waits.who, "a submission is refused: {refusal}");
-                    taken.audit.push(line(&waits, "refuse", format!("a submission: {refusal}")));
+                    taken
+                        .audit
+                        .push(line(&waits, "refuse", format!("a submission: {refusal}")));
                     taken.ended.push(waits.id);
                 }
             }
@@ -266,7 +276,11 @@ impl Signer {
         let now = self.parts.clock.now();
         for (role, file) in &state.custom.files {
             match file.expires.as_second() - now.as_second() {
-                ..=0 => tracing::error!(role.name = role, "role `{role}` expired at {}: clients refuse it", file.expires),
+                ..=0 => tracing::error!(
+                    role.name = role,
+                    "role `{role}` expired at {}: clients refuse it",
+                    file.expires
+                ),
                 left if left < WARN_DAYS * 86_400 => {
                     tracing::warn!(role.name = role, "role `{role}` expires at {}", file.expires);
                 }
@@ -285,7 +299,8 @@ impl Taken {
                 *reserved = file.version.max(*reserved);
             }
         }
-        self.fresh.retain(|role| next.files.contains_key(role) && !next.fresh.contains(role));
+        self.fresh
+            .retain(|role| next.files.contains_key(role) && !next.fresh.contains(role));
         self.fresh.extend(next.fresh);
         self.files = next.files;
     }

@@ -442,7 +442,9 @@ impl Signer {
         now: Timestamp,
     ) -> Result<u64, SignerError> {
         let timer = self.parts.metrics.publication_seconds.start_timer();
-        let snapshot = self.publish(state, pending, due, taken.unwrap_or_default(), now).await?;
+        let snapshot = self
+            .publish(state, pending, due, taken.unwrap_or_default(), now)
+            .await?;
         timer.observe_duration();
         self.last = Some(self.steady.elapsed());
         self.parts.metrics.publications_total.inc();

@@ -148,7 +148,11 @@ impl Signer {
             files.push((layout::file(role, version), bytes.clone()));
             entered.insert(role.to_owned(), (version, expires));
         };
-        for (role, file) in taken.fresh.iter().filter_map(|role| Some((role, taken.files.get(role)?))) {
+        for (role, file) in taken
+            .fresh
+            .iter()
+            .filter_map(|role| Some((role, taken.files.get(role)?)))
+        {
             enter(role, file.version, file.expires, &file.bytes);
         }
         if let Some(targets) = &taken.targets {
@@ -166,7 +170,10 @@ impl Signer {
         }
         // Before they are written, like every version.
         for (role, (version, _)) in &entered {
-            self.parts.ledger.raise_version(state.fence, role, *version, false).await?;
+            self.parts
+                .ledger
+                .raise_version(state.fence, role, *version, false)
+                .await?;
         }
         Ok(entered)
     }

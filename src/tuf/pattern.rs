@@ -16,7 +16,9 @@ const SPECIAL: &str = "[]{}()|\\%#";
 /// What stands in the way.
 pub fn check(pattern: &str) -> Result<(), String> {
     if pattern.is_empty() || pattern.len() > MAX_PATH || !is_nfc(pattern) {
-        return Err(format!("a pattern has 1 to {MAX_PATH} bytes, in Unicode normalisation form C"));
+        return Err(format!(
+            "a pattern has 1 to {MAX_PATH} bytes, in Unicode normalisation form C"
+        ));
     }
     if let Some(odd) = pattern.chars().find(|c| c.is_control() || SPECIAL.contains(*c)) {
         return Err(format!("clients disagree on `{}`", odd.escape_default()));
@@ -128,7 +130,10 @@ mod tests {
         for good in ["a", "*", "@scope/*/-/*.tgz", "a b/?", "a/.well-known/*"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["", "/a", "a/", "a//b", "../x", "a/./b", "a/**", "**", "[a]", "{a,b}", "!a", "a/!b", "a\\b", "#a", "+(a)", "a%20b", "a\nb", "e\u{301}"] {
+        for bad in [
+            "", "/a", "a/", "a//b", "../x", "a/./b", "a/**", "**", "[a]", "{a,b}", "!a", "a/!b", "a\\b", "#a", "+(a)",
+            "a%20b", "a\nb", "e\u{301}",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

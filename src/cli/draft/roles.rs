@@ -13,7 +13,7 @@ use crate::{
     delegated::{self, Caps, Files, Refusal, Standing, Submitted},
     depot::{Depot, TIMESTAMP, fs::FsDepot},
     intake,
-    ledger::{Ledger as _, Submission, Submitted as Answer},
+    ledger::{Submission, Submitted as Answer},
     server::Store,
     tuf::layout,
 };
@@ -37,7 +37,9 @@ impl Roles {
         for path in files {
             for (role, envelope) in delegated::submission(&file::read(path)?).map_err(refused)? {
                 if all.insert(role.clone(), envelope).is_some() {
-                    return Err(CliError::usage(format_args!("two files are given for the role `{role}`")));
+                    return Err(CliError::usage(format_args!(
+                        "two files are given for the role `{role}`"
+                    )));
                 }
             }
         }
@@ -46,7 +48,9 @@ impl Roles {
 
     /// Whether every role has a good file, those that are given in place of those that stand; what to submit then.
     pub async fn ready(&self, draft: &Draft, config: &Config, depot: &FsDepot) -> Result<Option<Ready>, CliError> {
-        let Some(below) = draft.delegations() else { return Ok(None) };
+        let Some(below) = draft.delegations() else {
+            return Ok(None);
+        };
         if self.0.is_empty() && delegated::custom(&below).next().is_none() {
             return Ok(None);
         }
