@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use self::{
     file::{Caps, RoleFile},
-    judge::{Files, Next, Said, changes, custom, judge},
+    judge::{Files, Next, Said, changes, custom, judge, observed, speaks_for},
     refusal::{Refusal, RefusalKind},
     rules::{check_name, check_top},
     standing::Standing,
