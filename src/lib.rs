@@ -168,6 +168,8 @@ mod tuf;
 
 mod compat;
 
+mod delegated;
+
 mod config;
 
 mod telemetry;

@@ -137,6 +137,8 @@ metrics! {
     role_expires_seconds: IntGaugeVec["role"],
     /// Version of the newest root: how long the chain is that a client which knows the first one follows.
     root_version: IntGauge,
+    /// Submissions of files of roles that others sign, by what was answered: `accepted` or the status.
+    submissions_total: IntCounterVec["answer"],
     /// Unix time at which the listener's certificate expires; 0 without TLS.
     certificate_expires_seconds: IntGauge,
     /// New certificates that could not be taken, by their files' changes.

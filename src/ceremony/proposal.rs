@@ -111,6 +111,57 @@ impl Proposal {
         self.threshold(role, 1)
     }
 
+    /// Delegates paths to a role, before the bins and after the other roles; one that is there gets these paths. A new one
+    /// has no key yet, and a threshold of 1.
+    pub fn delegate(&mut self, role: &str, patterns: &[String]) -> Result<(), CeremonyError> {
+        crate::delegated::check_name(role).map_err(rule)?;
+        if let Ok(known) = self.role(role) {
+            known.insert("paths".to_owned(), json!(patterns));
+            return Ok(());
+        }
+        let roles = self.delegations()?;
+        let new = json!({"name": role, "keyids": [], "threshold": 1, "terminating": false, "paths": patterns});
+        roles.insert(roles.len().saturating_sub(1), new);
+        Ok(())
+    }
+
+    /// Whether a search ends at a role.
+    pub fn terminating(&mut self, role: &str, ends: bool) -> Result<(), CeremonyError> {
+        self.role(role)?.insert("terminating".to_owned(), ends.into());
+        Ok(())
+    }
+
+    /// Has the gate sign a role, too, with its bins' key: it lists what it observes there, and the others countersign. A search
+    /// ends at it.
+    pub fn observe(&mut self, role: &str) -> Result<(), CeremonyError> {
+        let ids: Vec<String> = self
+            .roles()
+            .roles
+            .get("bins")
+            .map(|bins| bins.keyids.iter().map(|id| (*id).to_owned()).collect())
+            .unwrap_or_default();
+        let [id] = &*ids else {
+            return Err(rule(
+                "bins has several keys: list the gate's own for the role with `--add-key`",
+            ));
+        };
+        let listed = self.keyids(role)?;
+        if !listed.iter().any(|known| known == id.as_str()) {
+            listed.push(id.as_str().into());
+        }
+        self.threshold(role, 2)?;
+        self.terminating(role, true)
+    }
+
+    /// Delegates to a role no more; keys that no other role has are dropped.
+    pub fn undelegate(&mut self, role: &str) -> Result<(), CeremonyError> {
+        crate::delegated::check_name(role).map_err(rule)?;
+        self.role(role)?;
+        self.delegations()?.retain(|listed| listed["name"] != role);
+        self.drop_unused();
+        Ok(())
+    }
+
     /// How many must sign a role.
     pub fn threshold(&mut self, role: &str, threshold: u64) -> Result<(), CeremonyError> {
         self.role(role)?.insert("threshold".to_owned(), threshold.into());
@@ -220,6 +271,14 @@ impl Proposal {
         };
         role.and_then(Value::as_object_mut)
             .ok_or_else(|| rule(format!("there is no role `{name}`, but {known}")))
+    }
+
+    fn delegations(&mut self) -> Result<&mut Vec<Value>, CeremonyError> {
+        let roles = match self.kind {
+            Kind::Targets => self.top().and_then(|top| top.get_mut("roles")?.as_array_mut()),
+            Kind::Root => None,
+        };
+        roles.ok_or_else(|| rule("only targets delegates to roles that others sign"))
     }
 
     fn keyids(&mut self, role: &str) -> Result<&mut Vec<Value>, CeremonyError> {

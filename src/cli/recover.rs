@@ -161,8 +161,9 @@ async fn take(
     learn: bool,
     shown: &mut Shown,
 ) -> Result<(), CliError> {
+    // Also a targets.json of the gate's own: it says which roles others sign.
     let others = |role: &str| match role {
-        "targets" => config.keys.targets.is_none(),
+        "targets" => config.tuf.layout == Layout::Bins,
         role => !signer::is_ours(role),
     };
     let contents = match own && !learn {
@@ -175,10 +176,18 @@ async fn take(
         .map(|(version, bytes)| ("root", *version, bytes.clone()));
     let files = contents.files.iter().filter(|(role, _)| others(role));
     let files = files.map(|(role, (version, bytes))| (role.as_str(), *version, bytes.clone()));
-    let files = roots
-        .chain(files)
-        .map(|(role, version, bytes)| (layout::file(role, version), bytes));
-    depot.put_all(files.collect()).await.map_err(StartError::from)?;
+    let mut missing = Vec::new();
+    for (role, version, bytes) in roots.chain(files) {
+        let name = layout::file(role, version);
+        // A gate that went on after the restore may have signed another one.
+        let taken = role == "targets"
+            && config.keys.targets.is_some()
+            && depot.read(&name).await.map_err(StartError::from)?.is_some();
+        if !taken {
+            missing.push((name, bytes));
+        }
+    }
+    depot.put_all(missing).await.map_err(StartError::from)?;
     let top = [
         ("snapshot".to_owned(), place.snapshot),
         ("timestamp".to_owned(), place.timestamp),

@@ -13,11 +13,10 @@ use super::{
     keys::{self, Signers},
 };
 use crate::{
-    client::delegation::matches,
     compat::{Facts, Forms},
     digest::Digest,
     target::bin_of,
-    tuf::layout::bin_name,
+    tuf::{layout::bin_name, pattern::matches},
 };
 
 /// Bins of a succinct delegation that are enumerated; more are counted only.

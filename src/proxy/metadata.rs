@@ -1,13 +1,16 @@
 //! `/metadata`: signed files from the catalog. Nothing below the prefix is ever proxied or recorded.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, host::as_written, problem::Problem};
+use super::{Gate, answer::Head, host::as_written, probe::Refused, problem::Problem};
 use crate::{
     catalog::respond::{Reply, preferred, respond},
     config::Access,
 };
+
+/// What waits for a team's signature, below the metadata prefix.
+const PENDING: &str = "pending/";
 
 impl Gate {
     /// Whether anybody may read the metadata at this moment.
@@ -26,22 +29,49 @@ impl Gate {
         }
     }
 
+    /// Whether this client may read the metadata; whether that took a probe. Before anything is looked up: who may not read
+    /// the metadata does not learn which files there are either.
+    pub(super) async fn may_read(&self, session: &Session) -> Result<bool, Box<Refused>> {
+        match &self.config().gate.metadata_access {
+            Some(Access::Probe(path)) => self.probe(session, path).await.map(|()| true),
+            Some(Access::Public) | None => self.metadata_is_open().map(|()| false).map_err(Box::<Refused>::from),
+        }
+    }
+
+    /// What the gate observed for a role, and signed, for those who countersign it.
+    async fn serve_offer(&self, session: &mut Session, role: &str) -> Result<()> {
+        let answer = match self.intake().offered(role).await {
+            Ok(Some(body)) => Ok(body),
+            Ok(None) => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "pending",
+                "nothing waits for a signature there",
+            )),
+            Err(error) => Err(error.into()),
+        };
+        match answer {
+            Ok(body) => {
+                let mut head = Head::new(StatusCode::OK)?;
+                head.set(header::CONTENT_TYPE, "application/json")?;
+                head.set(header::CACHE_CONTROL, "no-store")?;
+                head.write_with(self, session, body.into()).await
+            }
+            Err(problem) => self.answer_problem(session, &problem).await,
+        }
+    }
+
     /// Answers a GET or HEAD of a metadata file.
     pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
-        // Before anything is looked up: who may not read the metadata does not learn which files there are either.
-        let probed = match &self.config().gate.metadata_access {
-            Some(Access::Probe(path)) => match self.probe(session, path).await {
-                Ok(()) => true,
-                Err(refused) => {
-                    return self
-                        .answer_problem_with(session, &refused.problem, &refused.challenges)
-                        .await;
-                }
-            },
-            Some(Access::Public) | None => false,
+        let probed = match self.may_read(session).await {
+            Ok(probed) => probed,
+            Err(refused) => {
+                return self
+                    .answer_problem_with(session, &refused.problem, &refused.challenges)
+                    .await;
+            }
         };
-        if !probed && let Err(closed) = self.metadata_is_open() {
-            return self.answer_problem(session, &closed).await;
+        if let Some(role) = file.strip_prefix(PENDING) {
+            return self.serve_offer(session, role).await;
         }
         let document = match self.parts().catalog.document(file).await {
             Ok(document) => document,

@@ -11,15 +11,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::Timestamp;
 
 use crate::{
+    delegated::Files,
     depot::Stored,
     digest::Digest,
     ledger::{Act, AuditLine, Batch, Fence, LedgerError, Observation, RoleRow, Seq, State as Standing, Target, rule},
     target::TargetPath,
-    tuf::{build::Meta, layout::Generation},
+    tuf::{
+        build::Meta,
+        layout::{self, Generation},
+    },
 };
 
 use super::{
     Signer, SignerError,
+    batch::listed as listed_by_us,
+    delegated::{Custom, Taken, acts},
     kept::Kept,
     recover::{Seen, ceilings},
     refresh::{Due, Versions},
@@ -92,13 +98,17 @@ impl Signer {
             quota: HashMap::new(),
             live: 0,
             growth: None,
+            custom: Custom::default(),
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: now,
         };
-        if self.parts.keys.targets.is_none() {
-            self.offline_targets(&mut state, &files, &roots).await?;
+        if let Some(version) = listed.get(TARGETS).copied()
+            && let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await?
+        {
+            state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
         }
+        self.read_custom(&mut state, &files, &roots).await?;
         if let Some(root) = roots.first() {
             self.check_delegations(&mut state, root).await?;
         }
@@ -110,6 +120,13 @@ impl Signer {
         let mut done = self.learn(shown, state.upto, now).await?;
         self.count(&mut state).await?;
         let pending = self.parts.ledger.pending(usize::MAX >> 1).await?;
+        let upto = pending.last().map_or(state.upto, |last| last.seq);
+        let mut taken = self.take_up(&mut state, upto, now).await?.unwrap_or_else(|| Taken {
+            files: state.custom.files.clone(),
+            ..Taken::default()
+        });
+        // The ledger may have forgotten what they list.
+        taken.acts.extend(acts(&Files::new(), &taken.files, upto, now));
         let written = self.write_older(&mut state, &listed, now).await?;
         let bins = matches!(shape, Shape::Bins(_));
         let due = Due {
@@ -120,7 +137,7 @@ impl Signer {
             timestamp: true,
             written,
         };
-        done.snapshot = self.publish(&mut state, pending, due, now).await?;
+        done.snapshot = self.publish(&mut state, pending, due, taken, now).await?;
         done.timestamp = state.stamp;
         let line = AuditLine {
             at: now,
@@ -236,7 +253,7 @@ impl Signer {
         let mut live: HashMap<TargetPath, (Digest, u64)> = HashMap::new();
         let mut gone: BTreeSet<TargetPath> = BTreeSet::new();
         let mut each = |target: &Target| {
-            if !public.contains_key(&target.path) && target.seq <= upto && target.at < *at {
+            if listed_by_us(target) && !public.contains_key(&target.path) && target.seq <= upto && target.at < *at {
                 gone.insert(target.path.clone());
             }
             live.insert(target.path.clone(), (target.digest, target.length));
@@ -258,18 +275,18 @@ impl Signer {
                 _ => {}
             }
             let (digest, length) = *bytes;
-            self.observe(shown, path, Act::Replace { digest, length }, now).await?;
+            self.set_right(shown, path, Act::Replace { digest, length }, now).await?;
             done.learned.push(path.clone());
         }
         for path in gone {
             let reason = WITHDRAWN.to_owned();
-            self.observe(shown, &path, Act::Retract { reason }, now).await?;
+            self.set_right(shown, &path, Act::Retract { reason }, now).await?;
             done.withdrawn.push(path);
         }
         Ok(done)
     }
 
-    async fn observe(&self, shown: &Shown, path: &TargetPath, act: Act, at: Timestamp) -> Result<Seq, LedgerError> {
+    async fn set_right(&self, shown: &Shown, path: &TargetPath, act: Act, at: Timestamp) -> Result<Seq, LedgerError> {
         let observation = Observation {
             seq: 0,
             path: path.clone(),

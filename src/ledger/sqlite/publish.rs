@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use crate::{
     digest::Digest,
-    ledger::{Batch, Fence, Publication, RoleRow, State, Target},
+    ledger::{AuditLine, Batch, Fence, Offer, Publication, RoleRow, State, Target},
 };
 
 use super::{
@@ -76,6 +76,27 @@ pub(super) fn publish(conn: &Connection, fence: Fence, publication: &Publication
     add(conn, &Numbered { number, publication })?;
     let mut forget = conn.prepare_cached("DELETE FROM publication WHERE number <= ?")?;
     forget.execute([number.cast_signed() - KEPT])?;
+    Ok(())
+}
+
+/// See [`Ledger::end_submissions`](crate::ledger::Ledger::end_submissions).
+pub(super) fn end_submissions(conn: &Connection, fence: Fence, ids: &[u64], lines: &[AuditLine]) -> Result<(), Fault> {
+    admit(conn, fence)?;
+    for id in ids {
+        conn.prepare_cached("DELETE FROM submission WHERE id = ?")?
+            .execute([id.cast_signed()])?;
+    }
+    audit::append(conn, lines)
+}
+
+/// See [`Ledger::offer`](crate::ledger::Ledger::offer).
+pub(super) fn offer(conn: &Connection, fence: Fence, offer: &Offer) -> Result<(), Fault> {
+    admit(conn, fence)?;
+    if !offer.body.is_empty() {
+        return put(conn, offer);
+    }
+    conn.prepare_cached("DELETE FROM offer WHERE role = ?")?
+        .execute([&offer.role])?;
     Ok(())
 }
 

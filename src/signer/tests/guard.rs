@@ -155,7 +155,7 @@ fn published(names: &[(String, u64)]) -> (Vec<String>, Vec<u8>, Vec<u8>) {
             })
         })
         .collect();
-    judge.decide(&mut bin, &mut Default::default(), &observations);
+    judge.decide(&mut bin, &mut Default::default(), &observations, &[]);
     let rows = bin.rows();
     let listed = rows.keys().map(|path| path.as_str().to_owned()).collect();
     let rows = rows
