@@ -166,6 +166,8 @@ mod policy;
 
 mod tuf;
 
+mod delegated;
+
 mod config;
 
 mod telemetry;

@@ -13,7 +13,11 @@ use super::{
     finding::Findings,
     keys::{self, Signers},
 };
-use crate::{client::delegation::matches, digest::Digest, target::bin_of, tuf::layout::bin_name};
+use crate::{
+    digest::Digest,
+    target::bin_of,
+    tuf::{layout::bin_name, pattern::matches},
+};
 
 /// Bins of a succinct delegation that are enumerated; more are counted only.
 pub const MAX_BINS: u32 = 16_384;

@@ -24,6 +24,12 @@ impl PublicKey {
     pub fn identity(&self) -> Option<impl Ord + use<'_>> {
         self.usable().map(|key| identity(key))
     }
+
+    /// The id that clients compute: SHA-256 of the key as it is listed; `None` for one without canonical form.
+    pub fn id(&self) -> Option<String> {
+        let form = super::canonical::to_vec(&self.listed).ok()?;
+        Some(crate::digest::Digest::of(form).to_string())
+    }
 }
 
 impl From<Key> for PublicKey {

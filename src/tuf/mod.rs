@@ -6,6 +6,7 @@ pub mod hashes;
 pub mod json;
 pub mod key;
 pub mod layout;
+pub mod pattern;
 pub mod schema;
 mod signature;
 pub mod verify;

@@ -1,0 +1,295 @@
+//! Whether a set of roles can be listed: walked as clients walk them. The one place where a role is judged.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{Caps, Refusal, RoleFile, Submitted, rules::BINS};
+use crate::{
+    digest::Digest,
+    target::TargetPath,
+    tuf::{
+        pattern,
+        schema::{DelegatedRole, Delegations},
+    },
+};
+
+/// Most roles, and most of them inside each other.
+const ROLES: usize = 256;
+const DEPTH: usize = 4;
+/// Most roles a client asks before it comes to the bins: python-tuf, go-tuf, tuf-js and sigstore-tuf ask 32 in all.
+const VISITS: usize = 28;
+
+/// Files by role.
+pub type Files = BTreeMap<String, Arc<RoleFile>>;
+
+/// What can be listed.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    /// Every role that is delegated to, bins aside.
+    pub files: Files,
+    /// Those of them that are new or have a new file.
+    pub fresh: Vec<String>,
+}
+
+/// What roles say of a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Said {
+    /// These are its bytes.
+    Lists(Digest, u64),
+    /// Nothing any more.
+    Drops,
+}
+
+/// Walks all that `top` delegates to, with what is submitted in place of what stands. `next` tells which versions may follow
+/// in a role.
+///
+/// # Errors
+/// The first thing that would be wrong with it: nothing of the submission is to be taken then.
+pub fn judge(
+    top: &Delegations,
+    standing: &Files,
+    submitted: &Submitted,
+    next: &dyn Fn(&str) -> RangeInclusive<u64>,
+    caps: Caps,
+    now: Timestamp,
+) -> Result<Next, Refusal> {
+    let mut read = Files::new();
+    for (role, envelope) in submitted {
+        super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
+        read.insert(role.clone(), Arc::new(RoleFile::submitted(role, envelope, caps)?));
+    }
+    let mut walk = Walk {
+        standing,
+        read: &read,
+        next,
+        now,
+        found: Next::default(),
+    };
+    walk.below(top, &[])?;
+    let found = walk.found;
+    if let Some(role) = read.keys().find(|role| !found.files.contains_key(*role)) {
+        return Err(Refusal::unknown(role, "nobody delegates to it")
+            .hint("the operator delegates with `tufgate targets draft --role`"));
+    }
+    let mut rows = BTreeMap::new();
+    for (role, (path, row)) in found
+        .files
+        .iter()
+        .flat_map(|(role, file)| file.targets.iter().map(move |row| (role, row)))
+    {
+        if let Some((other, _)) = rows.insert(path, (role, row)).filter(|(_, other)| *other != row) {
+            return Err(Refusal::path(
+                path.as_str(),
+                format!("`{other}` and `{role}` say different things of it"),
+            ));
+        }
+    }
+    for role in &found.fresh {
+        for (path, row) in found.files.get(role).iter().flat_map(|file| &file.targets) {
+            reachable(top, &found.files, role, path, row)?;
+        }
+    }
+    Ok(found)
+}
+
+struct Walk<'a> {
+    standing: &'a Files,
+    read: &'a Files,
+    next: &'a dyn Fn(&str) -> RangeInclusive<u64>,
+    now: Timestamp,
+    found: Next,
+}
+
+impl Walk<'_> {
+    /// `scope` holds the patterns of the delegators, outermost first.
+    fn below(&mut self, below: &Delegations, scope: &[&[String]]) -> Result<(), Refusal> {
+        for role in custom(below) {
+            let name = &*role.name;
+            if self.found.files.len() >= ROLES || scope.len() >= DEPTH {
+                return Err(Refusal::large(
+                    Some(name),
+                    format!("there are at most {ROLES} roles, {DEPTH} inside each other"),
+                ));
+            }
+            let patterns = role.paths.as_deref().unwrap_or_default();
+            let mut scopes = scope.to_vec();
+            scopes.push(patterns);
+            let file = self.file(below, role)?;
+            within(name, &scopes, &file)?;
+            if self.found.files.insert(name.to_owned(), file.clone()).is_some() {
+                return Err(Refusal::malformed(Some(name), "it is delegated to twice"));
+            }
+            if let Some(nested) = &file.delegations {
+                self.below(nested, &scopes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file of a role, submitted or standing: signed by those it is delegated to.
+    fn file(&mut self, below: &Delegations, role: &DelegatedRole) -> Result<Arc<RoleFile>, Refusal> {
+        let name = &*role.name;
+        let stands = self.standing.get(name);
+        let Some(read) = self.read.get(name) else {
+            let stands = stands.ok_or_else(|| {
+                Refusal::unknown(name, "it is delegated to, and has no file: clients would fail there")
+                    .hint("submit its first file together with what delegates to it")
+            })?;
+            stands.signed_by(below, role)?;
+            return Ok(stands.clone());
+        };
+        let bytes = read.signed_by(below, role)?;
+        if let Some(stands) = stands.filter(|stands| stands.bytes == bytes) {
+            return Ok(stands.clone());
+        }
+        let (version, wanted) = (read.version, (self.next)(name));
+        if !wanted.contains(&version) {
+            let (last, next) = (wanted.end() - 1, wanted.end());
+            return Err(
+                Refusal::version(name, format!("it has version {version}, and after {last} comes {next}"))
+                    .hint(format!("sign it as version {next}, after a look at what stands there")),
+            );
+        }
+        if read.expires <= self.now {
+            return Err(Refusal::malformed(
+                Some(name),
+                format!("it expired at {}", read.expires),
+            ));
+        }
+        self.found.fresh.push(name.to_owned());
+        Ok(Arc::new(RoleFile {
+            bytes,
+            ..RoleFile::clone(read)
+        }))
+    }
+}
+
+/// The named roles that others sign.
+fn custom(below: &Delegations) -> impl Iterator<Item = &DelegatedRole> {
+    below.roles.iter().flatten().filter(|role| role.name != BINS)
+}
+
+/// Whether a role stays within the patterns that are delegated to it, the last of `scopes`, and to those above it: its
+/// targets, and the patterns that it delegates in its turn.
+pub(super) fn within(name: &str, scopes: &[&[String]], file: &RoleFile) -> Result<(), Refusal> {
+    let own = scopes.last().copied().unwrap_or_default();
+    for path in file.targets.keys() {
+        let inside = |patterns: &&[String]| {
+            let fits = |pattern: &String| pattern::matches_for_all(pattern, path.as_str());
+            patterns.iter().any(fits)
+        };
+        if !scopes.iter().all(inside) {
+            let why = format!("the target `{path}` is not inside the paths that are delegated to it");
+            let hint = format!(
+                "its paths are {}; `*` stops at `/` and takes no leading dot",
+                own.join(", ")
+            );
+            return Err(Refusal::malformed(Some(name), why).hint(hint));
+        }
+    }
+    for role in file.delegations.iter().flat_map(custom) {
+        let patterns = role.paths.as_deref().unwrap_or_default();
+        if let Some(foreign) = patterns.iter().find(|pattern| !inside(own, pattern)) {
+            return Err(Refusal::malformed(
+                Some(&role.name),
+                format!("its pattern `{foreign}` is not inside those of the role that delegates to it"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pattern matches nothing that the patterns of its delegator do not. `?` in those is not looked into.
+fn inside(delegator: &[String], pattern: &str) -> bool {
+    let fits = |outer: &String| outer == pattern || (!outer.contains('?') && pattern::matches(outer, pattern));
+    delegator.iter().any(fits)
+}
+
+/// Whether every client that looks for a path comes to what this role says of it.
+fn reachable(
+    top: &Delegations,
+    files: &Files,
+    role: &str,
+    path: &TargetPath,
+    row: &(Digest, u64),
+) -> Result<(), Refusal> {
+    let by: [fn(&str, &str) -> bool; 2] = [pattern::matches, pattern::matches_loosely];
+    for matches in by {
+        let mut search = Search {
+            files,
+            path,
+            matches,
+            visits: 0,
+            terminated: false,
+        };
+        let found = search.below(top);
+        if search.visits > VISITS {
+            return Err(Refusal::large(
+                Some(role),
+                format!("for `{path}` clients would ask more than {VISITS} roles"),
+            ));
+        }
+        if found != Some(row) {
+            let detail =
+                "clients would not come to what this role says of it: another role speaks first, or ends the search";
+            return Err(Refusal::path(path.as_str(), detail)
+                .hint("tough lets `*` take a `/`; the operator puts the role of narrower patterns first"));
+        }
+    }
+    Ok(())
+}
+
+/// A search as clients make it (TUF spec 5.6.7).
+struct Search<'a> {
+    files: &'a Files,
+    path: &'a TargetPath,
+    matches: fn(&str, &str) -> bool,
+    visits: usize,
+    terminated: bool,
+}
+
+impl<'a> Search<'a> {
+    fn below(&mut self, below: &Delegations) -> Option<&'a (Digest, u64)> {
+        for role in custom(below) {
+            let fits = |pattern: &String| (self.matches)(pattern, self.path.as_str());
+            if !role.paths.iter().flatten().any(fits) {
+                continue;
+            }
+            self.visits += 1;
+            let file = self.files.get(&role.name)?;
+            let nested = file.delegations.as_ref();
+            let found = file
+                .targets
+                .get(self.path)
+                .or_else(|| nested.and_then(|nested| self.below(nested)));
+            if found.is_some() || self.terminated {
+                return found;
+            }
+            if role.terminating {
+                self.terminated = true;
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// What changes for paths between two sets of roles.
+pub fn changes(old: &Files, new: &Files) -> BTreeMap<TargetPath, Said> {
+    let listed = |files: &Files| -> BTreeMap<TargetPath, (Digest, u64)> {
+        let rows = files.values().flat_map(|file| &file.targets);
+        rows.map(|(path, row)| (path.clone(), *row)).collect()
+    };
+    let (old, new) = (listed(old), listed(new));
+    let gone = old.keys().filter(|path| !new.contains_key(*path));
+    let gone: BTreeSet<_> = gone.cloned().collect();
+    let come = new.into_iter().filter(|(path, row)| old.get(path) != Some(row));
+    come.map(|(path, (digest, length))| (path, Said::Lists(digest, length)))
+        .chain(gone.into_iter().map(|path| (path, Said::Drops)))
+        .collect()
+}
