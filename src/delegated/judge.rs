@@ -170,7 +170,7 @@ impl Walk<'_> {
 }
 
 /// The named roles that others sign.
-fn custom(below: &Delegations) -> impl Iterator<Item = &DelegatedRole> {
+pub fn custom(below: &Delegations) -> impl Iterator<Item = &DelegatedRole> {
     below.roles.iter().flatten().filter(|role| role.name != BINS)
 }
 

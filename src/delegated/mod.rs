@@ -10,6 +10,7 @@ mod judge;
 mod place;
 mod refusal;
 mod rules;
+mod standing;
 mod top;
 
 #[cfg(test)]
@@ -21,10 +22,11 @@ use serde_json::Value;
 
 pub use self::{
     file::{Caps, RoleFile},
-    judge::{Files, Next, Said, changes, judge},
+    judge::{Files, Next, Said, changes, custom, judge},
     place::Delegation,
     refusal::{Refusal, RefusalKind},
     rules::{check_name, check_top},
+    standing::Standing,
     top::{below, retarget},
 };
 use crate::tuf::json;
@@ -35,13 +37,18 @@ pub const MAX_SUBMISSION: usize = 4 << 20;
 /// Envelopes by role, as submitted.
 pub type Submitted = BTreeMap<String, Value>;
 
+/// A submission of more than [`MAX_SUBMISSION`] bytes.
+pub fn too_long() -> Refusal {
+    Refusal::large(None, format!("a submission has at most {MAX_SUBMISSION} bytes"))
+}
+
 /// Reads a submission, `{"roles": {NAME: ENVELOPE, …}}`.
 ///
 /// # Errors
 /// Not of that form, or no role in it.
 pub fn submission(body: &[u8]) -> Result<Submitted, Refusal> {
     if body.len() > MAX_SUBMISSION {
-        return Err(Refusal::large(None, format!("it has more than {MAX_SUBMISSION} bytes")));
+        return Err(too_long());
     }
     let form = |why: String| {
         Refusal::malformed(None, why).hint("post `{\"roles\": {\"NAME\": {\"signatures\": […], \"signed\": {…}}}}`")

@@ -57,6 +57,11 @@ impl Refusal {
         Self::new(RefusalKind::Large, role, detail)
     }
 
+    /// There is no role at all.
+    pub fn nobody(detail: &str) -> Self {
+        Self::new(RefusalKind::Unknown, None, detail)
+    }
+
     /// What stands at a path is in the way.
     pub fn path(path: &str, detail: impl std::fmt::Display) -> Self {
         Self::new(RefusalKind::Conflict, None, format!("`{path}`: {detail}"))

@@ -243,7 +243,7 @@ fn altered_drafts_are_refused_with_what_was_altered() {
                 role["proposed"]["signed"]["targets"]["a/x"] = bytes.clone()
             })
         }),
-        "does not tell",
+        "what its changes do not tell",
     );
     let lied = with(&|file| {
         team(file, &|role| {

@@ -120,8 +120,7 @@ fn hashed(path: &Path) -> io::Result<(Digest, u64)> {
             read => hasher.update(&buffer[..read]),
         }
     }
-    let length = hasher.length();
-    Ok((hasher.finish(), length))
+    Ok(hasher.finish())
 }
 
 /// Every file of a folder and of those in it, sorted.
