@@ -130,6 +130,10 @@ metrics! {
     targets: IntGauge,
     /// Unix time at which timestamp.json expires.
     timestamp_expires: IntGauge,
+    /// Unix time at which the file of a role that others sign expires, by role.
+    delegated_expires: IntGaugeVec["role"],
+    /// Submissions of such files, by what was answered: `accepted` or the status.
+    submissions_total: IntCounterVec["answer"],
     /// Unix time at which the listener's certificate expires; 0 without TLS.
     certificate_expires_seconds: IntGauge,
     /// New certificates that could not be taken, by their files' changes.

@@ -19,5 +19,6 @@ pub mod repository;
 pub mod scenario;
 pub mod site;
 pub mod stage;
+pub mod team;
 pub mod vault;
 pub mod verdict;

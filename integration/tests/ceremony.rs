@@ -22,13 +22,13 @@ use crate::support::{
 };
 
 /// Every client, each with what it trusts: version 1 of the root, and what it saw since.
-struct Readers {
+pub(crate) struct Readers {
     dir: TempDir,
     root: PathBuf,
 }
 
 impl Readers {
-    fn new(gate: &Gate) -> Self {
+    pub(crate) fn new(gate: &Gate) -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             root: gate.root(),
@@ -44,7 +44,7 @@ impl Readers {
     }
 
     /// Who could not download and verify a target; nobody, if all is well.
-    fn failing(&self, url: &str, target: &str, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn failing(&self, url: &str, target: &str, bytes: &[u8]) -> Vec<String> {
         let mut failing = Vec::new();
         for client in Client::ALL {
             let place = Place {
@@ -87,7 +87,7 @@ impl Readers {
     }
 
     #[track_caller]
-    fn all_read(&self, gate: &Gate, target: &str, bytes: &[u8]) {
+    pub(crate) fn all_read(&self, gate: &Gate, target: &str, bytes: &[u8]) {
         let failing = self.failing(&gate.url(), target, bytes);
         assert!(failing.is_empty(), "{}\n{}", failing.join("\n"), gate.log());
     }
@@ -113,7 +113,7 @@ fn newest_root(gate: &Gate) -> (u64, Vec<u8>) {
 }
 
 #[track_caller]
-fn sound(gate: &Gate) {
+pub(crate) fn sound(gate: &Gate) {
     let (url, root) = (gate.url(), gate.root());
     let output = tufgate(
         &gate.dir,

@@ -22,6 +22,7 @@ mod cache;
 mod canonical;
 mod ceremony;
 mod crash;
+mod delegated;
 mod drift;
 mod fetch;
 mod framing;

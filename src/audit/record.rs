@@ -137,6 +137,7 @@ impl Record<'_> {
                 Row::Observation(seen) => self.observation(&seen),
                 Row::Reservation(open) if open.doubtful => self.wait(DOUBT_PATIENCE, "doubtful uploads", open.at),
                 Row::Reservation(open) => self.wait(DOUBT_PATIENCE, "uploads without an end", open.at),
+                Row::Submission(waits) => self.wait(DOUBT_PATIENCE, "files of roles for the signer", waits.at),
                 Row::Intent(intent) => self.wait(DOUBT_PATIENCE, "paths to be re-read", intent.at),
                 Row::Drift(drift) => {
                     let message = format!(

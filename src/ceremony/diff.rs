@@ -59,6 +59,18 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
         }
     }
     if kind == Kind::Targets {
+        // Who comes first is asked first.
+        let order = |signed| -> Vec<String> {
+            let roles = part(part(signed, "delegations"), "roles")
+                .as_array()
+                .into_iter()
+                .flatten();
+            roles.map(|role| shown(part(role, "name"))).collect()
+        };
+        let (before, after) = (order(old), order(new));
+        if before != after && after.len() > 2 {
+            lines.push(format!("roles are asked in this order: {}", after.join(", ")));
+        }
         rest(
             &mut lines,
             "delegations: ",
@@ -96,6 +108,9 @@ fn roles(lines: &mut Vec<String>, before: &Roles<'_>, after: &Roles<'_>) {
         let (Some(old), Some(new)) = (old, new) else {
             if let Some(new) = new {
                 lines.push(format!("{name}: threshold {} of {}", new.threshold, new.keyids.len()));
+                for (field, value) in &new.rest {
+                    plain(lines, &format!("{name}: {field}"), None, Some(value));
+                }
             }
             continue;
         };

@@ -12,10 +12,11 @@ use super::{
     tally,
 };
 use crate::{
+    delegated,
     digest::Digest,
     tuf::{
         canonical,
-        schema::{Root, Targets},
+        schema::{Delegations, Root, Targets},
         verify::{self, Keys, Unverified},
     },
 };
@@ -207,6 +208,11 @@ impl Draft {
     /// The `signed` object it proposes, for tools that verify with it.
     pub fn next_root(&self) -> Option<&Root> {
         self.next.as_ref()
+    }
+
+    /// What the proposed targets delegate to.
+    pub fn delegations(&self) -> Option<Delegations> {
+        delegated::below(&self.signed)
     }
 
     /// Version and SHA-256 of the root that its reviewer must trust; the digest is that of the file as the gate writes it.

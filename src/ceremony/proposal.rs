@@ -111,6 +111,35 @@ impl Proposal {
         self.threshold(role, 1)
     }
 
+    /// Delegates paths to a role, before the bins and after the other roles; one that is there gets these paths. A new one
+    /// has no key yet, and a threshold of 1.
+    pub fn delegate(&mut self, role: &str, patterns: &[String]) -> Result<(), CeremonyError> {
+        crate::delegated::check_name(role).map_err(rule)?;
+        if let Ok(known) = self.role(role) {
+            known.insert("paths".to_owned(), json!(patterns));
+            return Ok(());
+        }
+        let roles = self.delegations()?;
+        let new = json!({"name": role, "keyids": [], "threshold": 1, "terminating": false, "paths": patterns});
+        roles.insert(roles.len().saturating_sub(1), new);
+        Ok(())
+    }
+
+    /// Whether a search ends at a role.
+    pub fn terminating(&mut self, role: &str, ends: bool) -> Result<(), CeremonyError> {
+        self.role(role)?.insert("terminating".to_owned(), ends.into());
+        Ok(())
+    }
+
+    /// Delegates to a role no more; keys that no other role has are dropped.
+    pub fn undelegate(&mut self, role: &str) -> Result<(), CeremonyError> {
+        crate::delegated::check_name(role).map_err(rule)?;
+        self.role(role)?;
+        self.delegations()?.retain(|listed| listed["name"] != role);
+        self.drop_unused();
+        Ok(())
+    }
+
     /// How many must sign a role.
     pub fn threshold(&mut self, role: &str, threshold: u64) -> Result<(), CeremonyError> {
         self.role(role)?.insert("threshold".to_owned(), threshold.into());
@@ -220,6 +249,14 @@ impl Proposal {
         };
         role.and_then(Value::as_object_mut)
             .ok_or_else(|| rule(format!("there is no role `{name}`, but {known}")))
+    }
+
+    fn delegations(&mut self) -> Result<&mut Vec<Value>, CeremonyError> {
+        let roles = match self.kind {
+            Kind::Targets => self.top().and_then(|top| top.get_mut("roles")?.as_array_mut()),
+            Kind::Root => None,
+        };
+        roles.ok_or_else(|| rule("only targets delegates to roles that others sign"))
     }
 
     fn keyids(&mut self, role: &str) -> Result<&mut Vec<Value>, CeremonyError> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{CeremonyError, Kind, ring::Roles};
 use crate::{
+    delegated,
     digest::Digest,
     tuf::{
         canonical,
@@ -40,6 +41,9 @@ pub fn check(kind: Kind, current: &Value, signed: &Value) -> Result<(), Ceremony
         return Err(rule(
             "it does not ask for consistent snapshots, which the gate always writes",
         ));
+    }
+    if let (Kind::Targets, Some(below)) = (kind, delegated::below(signed)) {
+        delegated::check_top(&below).map_err(rule)?;
     }
     let roles = Roles::of(kind, signed);
     keys(&roles)?;

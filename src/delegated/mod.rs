@@ -14,7 +14,7 @@ mod standing;
 mod top;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

@@ -18,11 +18,11 @@ const CAPS: Caps = Caps {
     targets: 5,
 };
 
-fn key(seed: u8) -> MemoryKey {
+pub(crate) fn key(seed: u8) -> MemoryKey {
     MemoryKey::from_seed(seed)
 }
 
-fn id(seed: u8) -> String {
+pub(crate) fn id(seed: u8) -> String {
     hex::encode(key(seed).key_id())
 }
 
@@ -35,12 +35,12 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_900_000_000).unwrap()
 }
 
-fn role(name: &str, seeds: &[u8], threshold: u64, paths: &[&str]) -> Value {
+pub(crate) fn role(name: &str, seeds: &[u8], threshold: u64, paths: &[&str]) -> Value {
     let ids: Vec<_> = seeds.iter().map(|seed| id(*seed)).collect();
     json!({"name": name, "keyids": ids, "threshold": threshold, "terminating": false, "paths": paths})
 }
 
-fn delegations(seeds: &[u8], roles: &[Value]) -> Value {
+pub(crate) fn delegations(seeds: &[u8], roles: &[Value]) -> Value {
     let keys: serde_json::Map<_, _> = seeds.iter().map(|seed| (id(*seed), listed(*seed))).collect();
     json!({"keys": keys, "roles": roles})
 }
@@ -65,7 +65,7 @@ fn teams() -> Delegations {
     top
 }
 
-fn signed(version: u64, targets: &[&str]) -> Value {
+pub(crate) fn signed(version: u64, targets: &[&str]) -> Value {
     let row = |path: &&str| {
         (
             path.to_string(),
@@ -79,7 +79,7 @@ fn signed(version: u64, targets: &[&str]) -> Value {
     })
 }
 
-fn envelope(signed: &Value, seeds: &[u8]) -> Value {
+pub(crate) fn envelope(signed: &Value, seeds: &[u8]) -> Value {
     let message = canonical::to_vec(signed).unwrap();
     let sign = |seed: &u8| {
         let sig = futures_util::FutureExt::now_or_never(key(*seed).sign(&message))

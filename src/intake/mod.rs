@@ -3,6 +3,7 @@
 //! word. Intake never signs and never answers a client.
 
 mod admit;
+mod delegate;
 mod queue;
 mod refused;
 mod settle;
@@ -36,6 +37,7 @@ use crate::{
 };
 
 pub use admit::{Admitted, Refusal};
+pub use delegate::conflict;
 pub use upload::{Upload, UploadRefused};
 pub use watch::TRUST;
 
@@ -215,6 +217,7 @@ impl Intake {
                 Provenance::Fetched => "fetched",
                 Provenance::Reported => "reported",
                 Provenance::Declared => "declared",
+                Provenance::Delegated => "delegated",
             },
             Act::Replace { .. } => "replace",
             Act::Delete => "delete",

@@ -16,7 +16,7 @@ use crate::{digest::Digest, target::TargetPath};
 
 use super::{
     Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Provenance, Publication,
-    Reservation, Reserved, Seq, State, Target, memory::MemoryLedger, rule, sqlite::SqliteLedger,
+    Reservation, Reserved, Seq, State, Submission, Submitted, Target, memory::MemoryLedger, rule, sqlite::SqliteLedger,
 };
 
 /// Makes a test of each function for each ledger.

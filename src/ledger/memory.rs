@@ -12,7 +12,8 @@ use crate::{digest::Digest, target::TargetPath};
 
 use super::{
     Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Row, Seq, State, Survey, Target, drift, lease::Lease, range, rule,
+    ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift, lease::Lease,
+    range, rule, submission,
 };
 
 /// The ledger in memory.
@@ -32,6 +33,8 @@ struct Tables {
     last_reservation: ReservationId,
     intents: BTreeMap<u64, Intent>,
     last_intent: u64,
+    submissions: BTreeMap<u64, Submission>,
+    last_submission: u64,
     drifts: BTreeMap<TargetPath, Drift>,
     roles: BTreeMap<String, RoleRow>,
     lease: Option<Lease>,
@@ -193,6 +196,33 @@ impl Ledger for MemoryLedger {
         Ok(self.tables().drifts.values().cloned().collect())
     }
 
+    async fn submit(&self, new: Submission) -> Result<Submitted, LedgerError> {
+        let mut tables = self.tables();
+        let waiting: Vec<_> = tables.submissions.values().cloned().collect();
+        let reserved = tables
+            .roles
+            .values()
+            .map(|row| (row.name.clone(), row.reserved))
+            .collect();
+        if let Some(refused) = submission::admit(&waiting, &new, &reserved) {
+            return Ok(refused);
+        }
+        let id = next(&mut tables.last_submission);
+        tables.submissions.insert(id, Submission { id, ..new });
+        Ok(Submitted::Waits(id))
+    }
+
+    async fn submissions(&self) -> Result<Vec<Submission>, LedgerError> {
+        Ok(self.tables().submissions.values().cloned().collect())
+    }
+
+    async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError> {
+        let mut tables = self.fenced(fence)?;
+        tables.submissions.retain(|id, _| !ids.contains(id));
+        tables.audit.extend(audit);
+        Ok(())
+    }
+
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {
         let mut tables = self.tables();
         let Some(lease) = Lease::granted(tables.lease.as_ref(), holder, ttl_secs, now) else {
@@ -299,6 +329,7 @@ impl Ledger for MemoryLedger {
         rows.extend(tables.observations.values().cloned().map(Row::Observation));
         rows.extend(tables.reservations.values().cloned().map(Row::Reservation));
         rows.extend(tables.intents.values().cloned().map(Row::Intent));
+        rows.extend(tables.submissions.values().cloned().map(Row::Submission));
         rows.extend(tables.drifts.values().cloned().map(Row::Drift));
         rows.extend(tables.audit.iter().cloned().map(Row::Audit));
         rows.extend(tables.targets.values().cloned().map(Row::Target));

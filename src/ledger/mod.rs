@@ -13,10 +13,13 @@ mod lease;
 mod publication;
 mod range;
 mod role;
+mod submission;
 mod survey;
 
 #[cfg(test)]
 mod conformance;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,7 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::{digest::Digest, target::TargetPath};
 
 pub(crate) use self::publication::ACTION as PUBLISH;
-pub use self::survey::{Damage, Row, Survey};
+pub use self::{
+    submission::QUEUED,
+    survey::{Damage, Row, Survey},
+};
 
 /// How the gate learned a digest.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -39,6 +45,8 @@ pub enum Provenance {
     Declared,
     /// Streamed through an upload the upstream accepted.
     Published,
+    /// Signed by a role that others sign, which lists it; the gate's own bins do not.
+    Delegated,
 }
 
 /// A position in the sequence of observations; 0 is before the first.
@@ -245,6 +253,37 @@ pub struct Publication {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Fence(pub u64);
 
+/// Files of roles that others sign, checked by a proxy and not yet by the signer; taken up together or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Submission {
+    /// Assigned by the ledger, strictly increasing.
+    pub id: u64,
+    /// Version by role.
+    pub versions: BTreeMap<String, u64>,
+    /// The submission as JSON, `{"roles": {…}}`.
+    pub body: String,
+    /// Who handed it in.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The ledger's answer to [`Ledger::submit`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Submitted {
+    /// It waits for the signer, under this number; one with the same body may have waited before.
+    Waits(u64),
+    /// A role's version is not the next one any more.
+    Taken {
+        /// The role.
+        role: String,
+        /// The version that is.
+        wanted: u64,
+    },
+    /// Too much waits already.
+    Full,
+}
+
 /// What the signer writes before it publishes, in one commit.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -265,7 +304,7 @@ pub struct AuditLine {
     pub at: Timestamp,
     /// Who.
     pub who: String,
-    /// What: `record`, `supersede`, `refuse`, `delete`, `retract`, `forget`, `drift`, `drift-end`, `publish` …
+    /// What: `record`, `supersede`, `refuse`, `delete`, `retract`, `forget`, `drift`, `drift-end`, `publish`, `delegate` …
     pub action: String,
     /// The path, or empty.
     pub path: String,
@@ -275,7 +314,7 @@ pub struct AuditLine {
 
 impl AuditLine {
     /// Actions that leave every recorded path as it reads.
-    pub(crate) const QUIET: [&str; 3] = ["publish", "record", "refuse"];
+    pub(crate) const QUIET: [&str; 4] = ["delegate", "publish", "record", "refuse"];
 }
 
 /// A failed ledger operation.
@@ -376,6 +415,16 @@ pub trait Ledger: Send + Sync {
 
     /// All drifted paths, sorted.
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
+
+    /// Queues a submission (its `id` is ignored) if each of its versions is the one after all that were handed out, listed
+    /// or are queued for that role; at most [`QUEUED`] wait. Decides in one transaction with the write.
+    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError>;
+
+    /// What waits for the signer, oldest first.
+    async fn submissions(&self) -> Result<Vec<Submission>, LedgerError>;
+
+    /// Ends submissions, listed or refused, and writes audit lines, in one commit.
+    async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
 
     /// Takes or renews the signer's lease for `ttl_secs`: the same fence for the same holder while it lasts, `None`
     /// while another holds it, else (lapsed, given up, never taken) the next fence.

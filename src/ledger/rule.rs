@@ -55,7 +55,8 @@ fn reserve(current: Option<&Target>, digest: &Digest, superseding: bool) -> Resu
         State::Deleted => Err(Conflict::Deleted {
             deleted: current.digest,
         }),
-        State::Live if !superseding => Err(Conflict::Recorded {
+        // What a role lists changes with that role's file alone.
+        State::Live if !superseding || current.provenance == Provenance::Delegated => Err(Conflict::Recorded {
             recorded: current.digest,
         }),
         State::Live if current.superseded.iter().any(|old| old.digest == *digest) => Err(Conflict::Superseded),
@@ -68,6 +69,20 @@ fn reserve(current: Option<&Target>, digest: &Digest, superseding: bool) -> Resu
 pub fn upload(current: Option<&Target>, digest: &Digest, superseding: bool) -> Result<(), Conflict> {
     let fetched = current.is_some_and(|old| old.provenance == Provenance::Fetched);
     reserve(current, digest, superseding || fetched)
+}
+
+/// Whether a role that others sign may list `digest` at a path: as an upload might, and what it listed itself may move on
+/// where the policy lets bytes change.
+pub fn delegate(current: Option<&Target>, digest: &Digest, superseding: bool) -> Result<(), Conflict> {
+    let own = |old: &&Target| old.provenance == Provenance::Delegated;
+    let current = current.map(|old| match own(&old) {
+        true => Target {
+            provenance: Provenance::Published,
+            ..old.clone()
+        },
+        false => old.clone(),
+    });
+    upload(current.as_ref(), digest, superseding)
 }
 
 /// What stands in the way of a reservation for these bytes; `None` grants it. A record in the way outweighs another
@@ -101,6 +116,11 @@ pub fn decide(current: Option<&Target>, seen: &Observation, superseding: bool) -
     if current.is_some_and(|current| current.seq >= seen.seq) {
         return Verdict::Same;
     }
+    apply(current, seen, superseding)
+}
+
+/// Applies what is no observation but came with a role's file: its number tells only up to where observations were applied.
+pub fn apply(current: Option<&Target>, seen: &Observation, superseding: bool) -> Verdict {
     match (&seen.act, current) {
         (
             Act::Record {
@@ -114,6 +134,13 @@ pub fn decide(current: Option<&Target>, seen: &Observation, superseding: bool) -
             if current.state == State::Live && (current.digest, current.length) == (*digest, *length) =>
         {
             Verdict::Same
+        }
+        (Act::Replace { .. }, Some(current))
+            if current.state == State::Live && current.provenance == Provenance::Delegated =>
+        {
+            Verdict::Refused(Conflict::Recorded {
+                recorded: current.digest,
+            })
         }
         (Act::Replace { digest, length }, current) => {
             Verdict::Changed(successor(current, seen, (digest, *length, Provenance::Declared)))
@@ -162,6 +189,7 @@ fn record(
     };
     let allowed = match provenance {
         Provenance::Published => upload(current, digest, superseding),
+        Provenance::Delegated => delegate(current, digest, superseding),
         _ => reserve(current, digest, superseding),
     };
     match allowed {

@@ -5,7 +5,9 @@ use std::vec;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::{AuditLine, Drift, Fence, Intent, LedgerError, Observation, Publication, Reservation, RoleRow, Target};
+use super::{
+    AuditLine, Drift, Fence, Intent, LedgerError, Observation, Publication, Reservation, RoleRow, Submission, Target,
+};
 
 /// Rows handed over at once.
 const PORTION: usize = 512;
@@ -34,6 +36,8 @@ pub enum Row {
     Reservation(Reservation),
     /// A path to be re-read.
     Intent(Intent),
+    /// Files of roles that wait for the signer.
+    Submission(Submission),
     /// A drifted path.
     Drift(Drift),
     /// A line of the audit chain, in its place.
@@ -55,7 +59,7 @@ pub struct Damage {
     pub detail: String,
 }
 
-/// All rows, in this order: publication, lease, roles, observations, reservations, intents, drifts, audit lines from the
+/// All rows, in this order: publication, lease, roles, observations, reservations, intents, submissions, drifts, audit lines from the
 /// first to the last, targets by id; damage anywhere between.
 #[derive(Debug)]
 pub struct Survey {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, host::as_written, problem::Problem};
+use super::{Gate, host::as_written, probe::Refused, problem::Problem};
 use crate::{
     catalog::respond::{Reply, preferred, respond},
     config::Access,
@@ -26,23 +26,25 @@ impl Gate {
         }
     }
 
+    /// Whether this client may read the metadata; whether that took a probe. Before anything is looked up: who may not read
+    /// the metadata does not learn which files there are either.
+    pub(super) async fn may_read(&self, session: &Session) -> Result<bool, Box<Refused>> {
+        match &self.config().gate.metadata_access {
+            Some(Access::Probe(path)) => self.probe(session, path).await.map(|()| true),
+            Some(Access::Public) | None => self.metadata_is_open().map(|()| false).map_err(Box::<Refused>::from),
+        }
+    }
+
     /// Answers a GET or HEAD of a metadata file.
     pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
-        // Before anything is looked up: who may not read the metadata does not learn which files there are either.
-        let probed = match &self.config().gate.metadata_access {
-            Some(Access::Probe(path)) => match self.probe(session, path).await {
-                Ok(()) => true,
-                Err(refused) => {
-                    return self
-                        .answer_problem_with(session, &refused.problem, &refused.challenges)
-                        .await;
-                }
-            },
-            Some(Access::Public) | None => false,
+        let probed = match self.may_read(session).await {
+            Ok(probed) => probed,
+            Err(refused) => {
+                return self
+                    .answer_problem_with(session, &refused.problem, &refused.challenges)
+                    .await;
+            }
         };
-        if !probed && let Err(closed) = self.metadata_is_open() {
-            return self.answer_problem(session, &closed).await;
-        }
         let document = match self.parts().catalog.document(file).await {
             Ok(document) => document,
             Err(error) => {

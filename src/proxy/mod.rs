@@ -26,6 +26,7 @@ mod read;
 mod recorded;
 mod route;
 mod shape;
+mod submit;
 mod tap;
 mod teaching;
 mod whole;
@@ -41,6 +42,7 @@ use pingora::{
     proxy::{FailToProxy, Session},
     upstreams::peer::HttpPeer,
 };
+use tokio::sync::Semaphore;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::{
@@ -86,6 +88,8 @@ struct State {
     reads: Reads,
     opened: Opened,
     host: Host,
+    /// Held by who judges a submission.
+    submitting: Semaphore,
 }
 
 /// The gate: cheap to clone, one for all requests. [`crate::embed`] makes it.
@@ -141,6 +145,7 @@ impl Gate {
             peer: peer::Upstream::new(&parts.config.upstream, &parts.authorities),
             reads: Reads::new(&parts),
             opened: Opened::default(),
+            submitting: Semaphore::new(1),
             parts,
             host,
         }))
@@ -190,6 +195,7 @@ impl Gate {
         ctx.canonical = route.canonical();
         let done = match route {
             Route::Metadata(file) => return self.serve_metadata(session, &file).await.map(|()| Outcome::Answered),
+            Route::Submission => return self.serve_submission(session).await.map(|()| Outcome::Answered),
             Route::Pass => Ok(Outcome::ToUpstream),
             Route::Untracked => Ok(Outcome::NotOurs),
             Route::Refuse(problem) => Err(problem),

@@ -24,6 +24,8 @@ pub struct Problem {
     pub detail: String,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
+    /// What to do about it, for people.
+    pub hint: Option<String>,
 }
 
 impl Problem {
@@ -34,6 +36,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             retry_after: None,
+            hint: None,
         }
     }
 
@@ -43,17 +46,25 @@ impl Problem {
         self
     }
 
+    /// The same, with what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
     /// The JSON body.
     pub fn body(&self) -> Vec<u8> {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        serde_json::json!({
+        let mut body = serde_json::json!({
             "type": format!("urn:tufgate:problem:{}", self.kind),
             "title": title,
             "status": self.status.as_u16(),
             "detail": self.detail,
-        })
-        .to_string()
-        .into_bytes()
+        });
+        if let Some(hint) = &self.hint {
+            body["hint"] = hint.as_str().into();
+        }
+        body.to_string().into_bytes()
     }
 
     /// A name that cannot be recorded under a tracked prefix.

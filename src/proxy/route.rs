@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::problem::Problem;
+use super::{problem::Problem, submit::SUBMIT};
 use crate::{
     digest::Digest,
     policy::{Admission, Policy, Rule},
@@ -14,6 +14,8 @@ use crate::{
 pub enum Route<'a> {
     /// A file below the metadata prefix, named without it.
     Metadata(String),
+    /// Files of roles, handed in below the metadata prefix.
+    Submission,
     /// Passed to the upstream as it came, unsigned, never recorded.
     Pass,
     /// The same, of a path by its canonical name that no rule tracks.
@@ -43,7 +45,7 @@ impl Route<'_> {
                 [(at, None)] => Some(at.path.encoded()),
                 _ => None,
             },
-            Self::Metadata(_) | Self::Pass | Self::Untracked | Self::Refuse(_) => None,
+            Self::Metadata(_) | Self::Submission | Self::Pass | Self::Untracked | Self::Refuse(_) => None,
         }
     }
 }
@@ -82,6 +84,7 @@ pub fn route<'a>(policy: &'a Policy, metadata_prefix: &str, method: &Method, tar
     if let Some(file) = below(path, metadata_prefix) {
         return match *method {
             Method::GET | Method::HEAD => Route::Metadata(file),
+            Method::POST if file == SUBMIT && query.is_none() => Route::Submission,
             _ => Route::Refuse(Problem::new(
                 http::StatusCode::METHOD_NOT_ALLOWED,
                 "method",
@@ -182,6 +185,7 @@ mod tests {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         match route(&policy, "/metadata/", &method, target.as_bytes()) {
             Route::Metadata(file) => format!("metadata {file}"),
+            Route::Submission => "submission".to_owned(),
             Route::Pass => "pass".to_owned(),
             Route::Untracked => "untracked".to_owned(),
             Route::Refuse(problem) => format!("refuse {}", problem.status.as_u16()),
@@ -206,6 +210,11 @@ mod tests {
             assert_eq!(routed("GET", target), "metadata 1.root.json", "{target}");
             assert_eq!(routed("PUT", target), "refuse 405", "{target}");
         }
+        assert_eq!(routed("POST", "/metadata/submit"), "submission");
+        for target in ["/metadata/submit?x", "/metadata/1.root.json", "/metadata/submit/x"] {
+            assert_eq!(routed("POST", target), "refuse 405", "{target}");
+        }
+        assert_eq!(routed("PUT", "/metadata/submit"), "refuse 405");
         assert_eq!(routed("GET", "/metadata"), "metadata ");
         assert_eq!(routed("GET", "/metadata2/x"), "read 1");
     }

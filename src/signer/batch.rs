@@ -32,6 +32,7 @@ impl Bin {
     pub(super) fn new(targets: Vec<Target>) -> Self {
         let rows: Rows = targets
             .into_iter()
+            .filter(listed)
             .map(|target| (target.path, (target.digest, target.length)))
             .collect();
         let bytes = rows.iter().map(|(path, (_, length))| row_size(path, *length)).sum();
@@ -123,20 +124,23 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// `current` holds what the ledger has of the paths observed; `bin` is changed into what its file must list.
+    /// `current` holds what the ledger has of the paths observed; `bin` is changed into what its file must list. `delegated`:
+    /// what the files of roles say that are listed with it, after all observations.
     pub(super) fn decide(
         &mut self,
         bin: &mut Bin,
         current: &mut HashMap<TargetPath, Target>,
         observations: &[Observation],
+        delegated: &[Observation],
     ) -> Decided {
         let mut decided = Decided::default();
         let mut touched = BTreeSet::new();
-        for seen in observations {
+        let observed = observations.iter().map(|seen| (seen, false));
+        for (seen, delegated) in observed.chain(delegated.iter().map(|seen| (seen, true))) {
             let old = current.get(&seen.path);
-            let (action, detail) = match self.judge(bin, old, seen) {
+            let (action, detail) = match self.judge(bin, old, seen, delegated) {
                 Ok(Verdict::Same) => {
-                    decided.dirty |= applied_before(old, seen);
+                    decided.dirty |= delegated || applied_before(old, seen);
                     continue;
                 }
                 Ok(Verdict::Changed(target)) => {
@@ -157,7 +161,7 @@ impl Judge<'_> {
                 Ok(Verdict::Refused(conflict)) => refuse(&mut decided, seen, Refusal::Conflict(conflict)),
                 Err(refusal) => refuse(&mut decided, seen, refusal),
             };
-            if seen.seq > self.audited {
+            if delegated || seen.seq > self.audited {
                 let line = AuditLine {
                     at: seen.at,
                     who: seen.who.clone(),
@@ -177,9 +181,10 @@ impl Judge<'_> {
         decided
     }
 
-    fn judge(&self, bin: &Bin, old: Option<&Target>, seen: &Observation) -> Result<Verdict, Refusal> {
+    fn judge(&self, bin: &Bin, old: Option<&Target>, seen: &Observation, delegated: bool) -> Result<Verdict, Refusal> {
         let rule = self.policy.tracked(seen.path.as_str());
-        let verdict = rule::decide(old, seen, rule.is_some_and(Rule::superseding));
+        let decide = if delegated { rule::apply } else { rule::decide };
+        let verdict = decide(old, seen, rule.is_some_and(Rule::superseding));
         let Verdict::Changed(target) = &verdict else {
             return Ok(verdict);
         };
@@ -188,14 +193,14 @@ impl Judge<'_> {
             let taught = match provenance {
                 Provenance::Fetched => rule.learn == Learn::Fetch,
                 Provenance::Published => rule.learn != Learn::None,
-                Provenance::Reported | Provenance::Declared => true,
+                Provenance::Reported | Provenance::Declared | Provenance::Delegated => true,
             };
             // A recorded path is learned anew by whatever noticed the change.
             if old.is_none() && !taught {
                 return Err(Refusal::NotLearned(rule.path.clone()));
             }
         }
-        if target.state == State::Live {
+        if listed(target) {
             self.room(bin, rule, target)?;
         }
         Ok(verdict)
@@ -225,7 +230,7 @@ impl Judge<'_> {
 
     /// Makes the bin list a target, or not when it is not live. The change of the number of live targets.
     fn list(&mut self, bin: &mut Bin, dirty: &mut bool, target: &Target) -> i64 {
-        if target.state != State::Live {
+        if !listed(target) {
             let (listed, grown) = self.unlist(bin, &target.path);
             *dirty |= listed;
             return grown;
@@ -268,6 +273,11 @@ impl Judge<'_> {
     fn limit<'r>(&self, rule: &'r Rule) -> Option<(usize, u64, &'r str)> {
         limited(self.policy, rule)
     }
+}
+
+/// Whether a bin lists it: what a role that others sign lists is theirs.
+pub(super) fn listed(target: &Target) -> bool {
+    target.state == State::Live && target.provenance != Provenance::Delegated
 }
 
 /// Index, limit and glob of a rule that has a limit.

@@ -74,7 +74,7 @@ impl Desk {
             quota: &mut self.quota,
             audited: self.audited,
         };
-        judge.decide(&mut self.bin, &mut self.current, observations)
+        judge.decide(&mut self.bin, &mut self.current, observations, &[])
     }
 
     fn listed(&self) -> Vec<&str> {

@@ -80,7 +80,8 @@ fn superseded(version: u64, role: &str, written: &BTreeMap<u64, Timestamp>, stat
     }
     if version > listed {
         // Never listed. Versions of targets that somebody else hands out may be about to be.
-        let leftover = role != TARGETS || state.expires.contains_key(TARGETS);
+        let proposed = state.custom.proposed.as_ref().map(|proposed| proposed.version);
+        let leftover = role != TARGETS || (state.expires.contains_key(TARGETS) && proposed != Some(version));
         return leftover.then(|| written.get(&version).map_or(state.since, |at| (*at).max(state.since)));
     }
     if version < baseline {
@@ -126,6 +127,7 @@ mod tests {
             quota: HashMap::new(),
             live: 0,
             growth: None,
+            custom: crate::signer::delegated::Custom::default(),
             kept: Kept::default(),
             baseline: HashMap::from([(role.clone(), (baseline, ceiling))]),
             since: at(1_000),

@@ -130,7 +130,7 @@ impl Signer {
             written: growth.written,
             ..Due::default()
         };
-        let snapshot = self.publish_timed(state, Vec::new(), due, now).await?;
+        let snapshot = self.publish_timed(state, Vec::new(), due, None, now).await?;
         tracing::info!(
             bins.count = state.shape.count(),
             snapshot.version = snapshot,

@@ -6,6 +6,7 @@
 
 mod batch;
 mod collect;
+mod delegated;
 mod grow;
 mod kept;
 mod publish;
@@ -403,12 +404,18 @@ impl Signer {
     async fn work(&mut self, state: &mut State, now: Timestamp) -> Result<Turn, SignerError> {
         let config = self.parts.config.clone();
         let pending = self.parts.ledger.pending(config.signer.batch).await?;
+        let upto = pending.last().map_or(state.upto, |last| last.seq);
+        // With all observations at hand, so that what a file says of a path is held against what stands there.
+        let taken = match pending.len() < config.signer.batch {
+            true => self.take_up(state, upto, now).await?,
+            false => None,
+        };
         self.parts.metrics.pending.set(pending.len() as i64);
         let mut due = refresh::Due::default();
         if now >= state.next_due {
             (due, state.next_due) = refresh::due(state, &config.tuf, self.parts.keys.targets.is_some(), now);
         }
-        if pending.is_empty() && due.nothing() {
+        if pending.is_empty() && due.nothing() && taken.is_none() {
             return Ok(Turn::Idle {
                 wait: until(now, state.next_due),
             });
@@ -421,7 +428,7 @@ impl Signer {
             state.next_due = if due.nothing() { state.next_due } else { now };
             return Ok(Turn::Idle { wait });
         }
-        let snapshot = self.publish_timed(state, pending, due, now).await?;
+        let snapshot = self.publish_timed(state, pending, due, taken, now).await?;
         Ok(Turn::Published { snapshot })
     }
 
@@ -431,10 +438,13 @@ impl Signer {
         state: &mut State,
         pending: Vec<Observation>,
         due: refresh::Due,
+        taken: Option<delegated::Taken>,
         now: Timestamp,
     ) -> Result<u64, SignerError> {
         let timer = self.parts.metrics.publication_seconds.start_timer();
-        let snapshot = self.publish(state, pending, due, now).await?;
+        let snapshot = self
+            .publish(state, pending, due, taken.unwrap_or_default(), now)
+            .await?;
         timer.observe_duration();
         self.last = Some(self.steady.elapsed());
         self.parts.metrics.publications_total.inc();

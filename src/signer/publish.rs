@@ -9,8 +9,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
+    delegated,
     keys::SigningKey,
     ledger::{Batch, Observation, Publication},
     target::TargetPath,
@@ -23,7 +25,8 @@ use crate::{
 use super::{
     Signer, SignerError,
     batch::{Bin, Caps, Judge, Rows},
-    kept,
+    delegated::Taken,
+    kept, recover,
     refresh::{Due, Versions},
     seal::seal,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
@@ -53,14 +56,15 @@ impl Signer {
         state: &mut State,
         pending: Vec<Observation>,
         due: Due,
+        taken: Taken,
         now: Timestamp,
     ) -> Result<u64, SignerError> {
         let upto = pending.last().map_or(state.upto, |last| last.seq);
-        let mut plan = self.decide(state, pending).await?;
+        let mut plan = self.decide(state, pending, &taken.acts).await?;
         for bin in &due.bins {
             plan.bins.entry(*bin).or_default();
         }
-        let listed = !plan.bins.is_empty() || due.listed();
+        let listed = !plan.bins.is_empty() || due.listed() || taken.lists();
         let snapshot_due = listed || due.snapshot;
         let mut roles: Vec<String> = plan.bins.keys().map(|bin| state.shape.role(*bin)).collect();
         for (role, wanted) in [
@@ -71,9 +75,10 @@ impl Signer {
         ] {
             roles.extend(wanted.then(|| role.to_owned()));
         }
+        let mut files = Vec::new();
+        let theirs = self.enter(state, &taken, &mut files).await?;
         let mut fresh = self.reserve(state, &mut plan.batch, roles, upto, now).await?;
 
-        let mut files = Vec::new();
         for (role, (version, _)) in &due.written {
             state.roles.insert(role.clone(), Meta::version(*version));
         }
@@ -97,7 +102,7 @@ impl Signer {
             .ok_or(SignerError::Task("there is no snapshot".to_owned()))?;
         let timestamp = self.swap(state, snapshot, &fresh).await?;
 
-        for (role, written) in due.written {
+        for (role, written) in due.written.into_iter().chain(theirs) {
             fresh.entry(role).or_insert(written);
         }
         let publication = Publication {
@@ -111,6 +116,12 @@ impl Signer {
                 .collect(),
         };
         self.parts.ledger.publish(state.fence, publication).await?;
+        if !taken.ended.is_empty() {
+            self.parts
+                .ledger
+                .end_submissions(state.fence, &taken.ended, taken.audit)
+                .await?;
+        }
         state.upto = upto;
         state
             .expires
@@ -124,22 +135,73 @@ impl Signer {
         Ok(snapshot.version)
     }
 
+    /// Has the files of roles that others sign ready to be written and listed; their versions and expiries.
+    async fn enter(
+        &self,
+        state: &mut State,
+        taken: &Taken,
+        files: &mut Vec<(String, Bytes)>,
+    ) -> Result<Versions, SignerError> {
+        let mut entered = Versions::new();
+        let mut enter = |role: &str, version, expires, bytes: &Bytes| {
+            state.roles.insert(role.to_owned(), Meta::pinned(version, bytes));
+            files.push((layout::file(role, version), bytes.clone()));
+            entered.insert(role.to_owned(), (version, expires));
+        };
+        for (role, file) in taken
+            .fresh
+            .iter()
+            .filter_map(|role| Some((role, taken.files.get(role)?)))
+        {
+            enter(role, file.version, file.expires, &file.bytes);
+        }
+        if let Some(targets) = &taken.targets {
+            enter(TARGETS, targets.version, targets.expires, &targets.bytes);
+            if self.parts.keys.targets.is_none() {
+                // Its versions are handed out elsewhere.
+                entered.remove(TARGETS);
+            }
+            state.custom.top = Some(targets.signed.clone());
+            state.custom.proposed = None;
+        }
+        if taken.lists() {
+            state.custom.files = taken.files.clone();
+            self.expiries(&state.custom.files);
+        }
+        // Before they are written, like every version.
+        for (role, (version, _)) in &entered {
+            self.parts
+                .ledger
+                .raise_version(state.fence, role, *version, false)
+                .await?;
+        }
+        Ok(entered)
+    }
+
     /// Decides on what is pending. Nothing is written yet.
-    async fn decide(&self, state: &mut State, pending: Vec<Observation>) -> Result<Plan, SignerError> {
+    async fn decide(
+        &self,
+        state: &mut State,
+        pending: Vec<Observation>,
+        delegated: &[Observation],
+    ) -> Result<Plan, SignerError> {
         let ledger = &self.parts.ledger;
         let config = &self.parts.config;
         let mut plan = Plan::default();
-        if pending.is_empty() {
+        if pending.is_empty() && delegated.is_empty() {
             return Ok(plan);
         }
-        let paths: BTreeSet<TargetPath> = pending.iter().map(|seen| seen.path.clone()).collect();
+        let paths: BTreeSet<TargetPath> = pending.iter().chain(delegated).map(|seen| seen.path.clone()).collect();
         let paths: Vec<_> = paths.into_iter().collect();
         let known = ledger.targets(&paths).await?;
         let mut current: HashMap<_, _> = known.into_iter().map(|target| (target.path.clone(), target)).collect();
         let bits = state.shape.bits();
-        let mut by_bin: BTreeMap<u32, Vec<Observation>> = BTreeMap::new();
+        let mut by_bin: BTreeMap<u32, (Vec<Observation>, Vec<Observation>)> = BTreeMap::new();
         for seen in pending {
-            by_bin.entry(seen.path.bin(bits)).or_default().push(seen);
+            by_bin.entry(seen.path.bin(bits)).or_default().0.push(seen);
+        }
+        for said in delegated {
+            by_bin.entry(said.path.bin(bits)).or_default().1.push(said.clone());
         }
         let mut judge = Judge {
             policy: &config.policy,
@@ -166,7 +228,8 @@ impl Signer {
         let mut rows = 0;
         let mut audit = Vec::new();
         while let Some((number, seen, mut bin)) = read.try_next().await? {
-            let decided = judge.decide(&mut bin, &mut current, &seen);
+            let (seen, said) = seen;
+            let decided = judge.decide(&mut bin, &mut current, &seen, &said);
             if decided.dirty {
                 rows += bin.len();
                 plan.bins.insert(number, (rows <= kept::ROWS).then(|| bin.rows()));
@@ -312,8 +375,17 @@ impl Signer {
         };
         let online = keys.of_targets();
         if let (true, Some((version, expires)), false) = (due.targets, fresh.get(TARGETS).copied(), online.is_empty()) {
-            let below = build::to_bins(keys.bins.key_id(), keys.bins.public());
-            let file = seal(online, move || build::targets(version, expires, Some(&below), [])).await?;
+            let (bins, top) = (keys.bins.clone(), state.custom.top.clone());
+            let file = seal(online, move || match top {
+                Some(top) => delegated::retarget(&top, version, expires, bins.key_id(), bins.public()),
+                None => {
+                    let below = build::to_bins(bins.key_id(), bins.public());
+                    build::targets(version, expires, Some(&below), [])
+                }
+            });
+            let file = file.await?;
+            let mut envelope: Value = recover::parse(TARGETS, &file)?;
+            state.custom.top = envelope.get_mut("signed").map(Value::take);
             state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
             files.push((layout::file(TARGETS, version), file));
         }

@@ -25,7 +25,8 @@ use crate::{
 
 use super::{
     Signer, SignerError,
-    batch::limited,
+    batch::{limited, listed},
+    delegated::Custom,
     kept::Kept,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::State,
@@ -98,6 +99,7 @@ impl Signer {
             quota: HashMap::new(),
             live: 0,
             growth: None,
+            custom: Custom::default(),
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: now,
@@ -132,9 +134,7 @@ impl Signer {
             state.roles = seen.roles;
             self.parts.published.send_replace(seen.snapshot.version);
         }
-        if !online {
-            self.offline_targets(&mut state, &files, &roots).await?;
-        }
+        self.read_custom(&mut state, &files, &roots).await?;
         if let Some(root) = roots.first() {
             self.check_delegations(&mut state, root).await?;
         }
@@ -227,31 +227,11 @@ impl Signer {
         }))
     }
 
-    /// Takes up the newest targets.json signed offline, if the root's keys signed it.
-    async fn offline_targets(&self, state: &mut State, files: &[Stored], roots: &[Root]) -> Result<(), SignerError> {
-        let newest = versions(files, TARGETS).into_iter().next_back();
-        let listed = state.listed(TARGETS);
-        let Some(version) = newest.filter(|version| Some(*version) > listed) else {
-            return listed.map(|_| ()).ok_or(SignerError::NoTargets);
-        };
-        let file = self.file(TARGETS, version).await?;
-        let name = layout::file(TARGETS, version);
-        let targets: Signed<schema::Targets> = parse(&name, &file)?;
-        let signed = roots.first().is_some_and(|root| root.verify_role(&targets).is_ok());
-        if !signed || targets.signed.version.get() != version {
-            return Err(damaged(
-                &name,
-                "the root's targets keys did not sign it under this version",
-            ));
-        }
-        state.roles.insert(TARGETS.to_owned(), Meta::pinned(version, &file));
-        state.expires.remove(SNAPSHOT);
-        Ok(())
-    }
-
     /// Counts live targets, by rule where a rule has a limit: a walk over everything, and only then.
     async fn count(&self, state: &mut State) -> Result<(), SignerError> {
         let (live, _) = self.parts.ledger.counts().await?;
+        let theirs: usize = state.custom.files.values().map(|file| file.targets.len()).sum();
+        let live = live.saturating_sub(theirs as u64);
         self.parts.metrics.targets.set(live as i64);
         state.live = live;
         let policy = &self.parts.config.policy;
@@ -260,7 +240,7 @@ impl Signer {
         }
         let quota = &mut state.quota;
         let mut each = |target: &Target| {
-            let rule = policy.tracked(target.path.as_str());
+            let rule = policy.tracked(target.path.as_str()).filter(|_| listed(target));
             if let Some((index, ..)) = rule.and_then(|rule| limited(policy, rule)) {
                 *quota.entry(index).or_default() += 1;
             }
@@ -268,7 +248,7 @@ impl Signer {
         Ok(self.parts.ledger.each_target(&mut each).await?)
     }
 
-    async fn file(&self, role: &str, version: u64) -> Result<Bytes, SignerError> {
+    pub(super) async fn file(&self, role: &str, version: u64) -> Result<Bytes, SignerError> {
         let name = layout::file(role, version);
         let bytes = self.parts.depot.read(&name).await?;
         bytes.ok_or_else(|| damaged(&name, "it is missing"))
@@ -316,7 +296,7 @@ pub fn check_layout(tuf: &Tuf, listed: impl Fn(&str) -> bool) -> Result<(), Sign
 }
 
 /// Versions of a role's files, ascending.
-fn versions(files: &[Stored], role: &str) -> Vec<u64> {
+pub(super) fn versions(files: &[Stored], role: &str) -> Vec<u64> {
     let versions = files.iter().filter_map(|file| layout::versioned(&file.name));
     let mut versions: Vec<_> = versions
         .filter(|(_, name)| *name == role)
@@ -351,7 +331,7 @@ pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, 
     serde_json::from_slice(bytes).map_err(|error| damaged(name, &error.to_string()))
 }
 
-fn damaged(name: &str, detail: &str) -> SignerError {
+pub(super) fn damaged(name: &str, detail: &str) -> SignerError {
     SignerError::Damaged {
         name: name.to_owned(),
         detail: detail.to_owned(),

@@ -130,6 +130,7 @@ mod tests {
             quota: HashMap::new(),
             live: 0,
             growth: None,
+            custom: crate::signer::delegated::Custom::default(),
             kept: Kept::default(),
             baseline: HashMap::new(),
             since: born,

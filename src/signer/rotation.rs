@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Signer {
-    /// Whether somebody put a newer root, or a newer targets.json signed offline, into the depot.
+    /// Whether somebody put a newer root, or a newer targets.json, into the depot.
     pub(super) async fn superseded(&self, state: &State) -> Result<bool, SignerError> {
         let stands = async |role: &str, version: u64| -> Result<bool, SignerError> {
             Ok(self.parts.depot.read(&layout::file(role, version)).await?.is_some())
@@ -22,8 +22,9 @@ impl Signer {
         if stands("root", state.root + 1).await? {
             return Ok(true);
         }
-        match (&self.parts.keys.targets, state.listed(TARGETS)) {
-            (None, Some(listed)) => stands(TARGETS, listed + 1).await,
+        let proposed = state.custom.proposed.as_ref().map(|proposed| proposed.version);
+        match (state.shape, state.listed(TARGETS).max(proposed)) {
+            (Shape::Bins(_), Some(newest)) => stands(TARGETS, newest + 1).await,
             _ => Ok(false),
         }
     }
@@ -47,7 +48,9 @@ impl Signer {
     pub(super) async fn check_delegations(&self, state: &mut State, root: &Root) -> Result<(), SignerError> {
         let keys = &self.parts.keys;
         let (id, online) = (hex::encode(keys.bins.key_id()), keys.targets.is_some());
-        if let Some(version) = state.listed(TARGETS)
+        // What is about to be listed, if there is such a one.
+        let proposed = state.custom.proposed.as_ref().map(|proposed| proposed.version);
+        if let Some(version) = proposed.or(state.listed(TARGETS))
             && let Some(file) = self.parts.depot.read(&layout::file(TARGETS, version)).await?
         {
             let targets: Signed<schema::Targets> = parse(&layout::file(TARGETS, version), &file)?;

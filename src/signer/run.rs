@@ -59,6 +59,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), Signer
         };
         if healthy && signer.steady.elapsed().saturating_sub(collected) >= COLLECT {
             collected = signer.steady.elapsed();
+            signer.warn_of_expiry();
             if let Err(error) = signer.collect().await {
                 tracing::warn!(%error, "superseded metadata could not be deleted");
             }

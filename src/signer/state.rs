@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    delegated::Custom,
     grow::Growth,
     kept::Kept,
     shape::{SNAPSHOT, Shape},
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) live: u64,
     /// The next generation of bins, while it is written.
     pub(super) growth: Option<Growth>,
+    /// Roles that others sign.
+    pub(super) custom: Custom,
     /// What some bins list.
     pub(super) kept: Kept,
     /// By role, the version that was listed when this was read, and the highest one whose file stood there. What

@@ -345,7 +345,9 @@ fn roles_below_come_and_go() {
         assert!(made.unwrap_err().to_string().contains(why), "{why}");
     }
     for name in ["../x", "2 x", "Sub", ""] {
-        assert!(proposal(None).delegate(name, &below(&["a/*"], None)).is_err(), "{name}");
+        let mut parent = proposal(None);
+        let made = parent.delegate(name, &below(&["a/*"], Some(1)));
+        assert!(made.and_then(|()| drafted(parent, None)).is_err(), "{name}");
     }
     let mut gone = proposal(None);
     gone.delegate("sub", &below(&["a/s/*"], Some(1))).unwrap();

@@ -17,6 +17,15 @@ use crate::{
 /// What is to change.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Edits {
+    /// Delegate paths to a role that others sign, or give it other paths; of targets
+    #[arg(long, value_name = "NAME=GLOB[,GLOB…]", value_parser = delegation)]
+    role: Vec<(String, Vec<String>)>,
+    /// End the search for a target at a role, whether it lists it or not; with `=no`, go on after it
+    #[arg(long, value_name = "NAME[=no]", value_parser = terminating)]
+    terminating: Vec<(String, bool)>,
+    /// Delegate to a role no more
+    #[arg(long, value_name = "NAME")]
+    remove_role: Vec<String>,
     /// List a public key, for the role it is drafted for unless ROLE is given
     #[arg(long, value_name = "[ROLE:]NAME=FILE", value_parser = addition)]
     add_key: Vec<Addition>,
@@ -59,7 +68,10 @@ struct Threshold {
 impl Edits {
     /// Whether there are none.
     pub fn none(&self) -> bool {
-        self.add_key.is_empty()
+        self.role.is_empty()
+            && self.terminating.is_empty()
+            && self.remove_role.is_empty()
+            && self.add_key.is_empty()
             && self.remove_key.is_empty()
             && self.replace_key.is_empty()
             && self.threshold.is_empty()
@@ -69,6 +81,15 @@ impl Edits {
     /// Makes them.
     pub fn apply(&self, kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
         let role = |role: &Option<String>| role.clone().unwrap_or_else(|| default_role(kind).to_owned());
+        for role in &self.remove_role {
+            proposal.undelegate(role).map_err(failed)?;
+        }
+        for (role, patterns) in &self.role {
+            proposal.delegate(role, patterns).map_err(failed)?;
+        }
+        for (role, ends) in &self.terminating {
+            proposal.terminating(role, *ends).map_err(failed)?;
+        }
         for (key, name) in &self.rename_key {
             proposal.rename(key, name).map_err(failed)?;
         }
@@ -106,7 +127,13 @@ fn default_role(kind: Kind) -> &'static str {
 pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
     loop {
         eprint!("{}", listing(proposal));
-        let what = ask::line("add, remove, replace, threshold, rename, or an empty line when it is as it should be:")?;
+        let delegates = match kind {
+            Kind::Root => "",
+            Kind::Targets => ", delegate, undelegate",
+        };
+        let what = ask::line(&format!(
+            "add, remove, replace, threshold, rename{delegates}, or an empty line when it is as it should be:"
+        ))?;
         let edited = match &*what {
             "" => return Ok(()),
             "add" => asked(&["role", "name of the key", "file with the public key"]).and_then(|answers| {
@@ -129,6 +156,11 @@ pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
                 let count = answers[1].parse().map_err(|_| CliError::usage("it is no number"))?;
                 proposal.threshold(or_default(kind, &answers[0]), count).map_err(failed)
             }),
+            "delegate" => asked(&["role", "its paths, with commas between"]).and_then(|answers| {
+                let (role, patterns) = (&answers[0], split(&answers[1]));
+                proposal.delegate(role, &patterns).map_err(failed)
+            }),
+            "undelegate" => asked(&["role"]).and_then(|answers| proposal.undelegate(&answers[0]).map_err(failed)),
             "rename" => asked(&["key", "its new name"])
                 .and_then(|answers| proposal.rename(&answers[0], &answers[1]).map_err(failed)),
             _ => Err(CliError::usage(format_args!("`{}` is none of these", printable(&what)))),
@@ -216,6 +248,23 @@ fn threshold(text: &str) -> Result<Threshold, String> {
     };
     let count = count.parse().map_err(|_| "a threshold is a number".to_owned())?;
     Ok(Threshold { role, count })
+}
+
+fn delegation(text: &str) -> Result<(String, Vec<String>), String> {
+    let (role, patterns) = text.split_once('=').ok_or("write NAME=GLOB,GLOB")?;
+    Ok((role.to_owned(), split(patterns)))
+}
+
+fn split(patterns: &str) -> Vec<String> {
+    patterns.split(',').map(|pattern| pattern.trim().to_owned()).collect()
+}
+
+fn terminating(text: &str) -> Result<(String, bool), String> {
+    match text.split_once('=') {
+        None | Some((_, "yes")) => Ok((text.split('=').next().unwrap_or(text).to_owned(), true)),
+        Some((role, "no")) => Ok((role.to_owned(), false)),
+        Some(_) => Err("write NAME or NAME=no".to_owned()),
+    }
 }
 
 fn renaming(text: &str) -> Result<(String, String), String> {

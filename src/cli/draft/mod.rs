@@ -4,6 +4,7 @@ pub(super) mod edit;
 pub(super) mod file;
 mod make;
 mod publish;
+mod roles;
 mod show;
 mod sign;
 mod status;
@@ -27,9 +28,10 @@ pub struct Root {
     step: Step,
 }
 
-/// Change targets.json where it is signed offline: draft, sign, status, publish
+/// Change targets.json: roles that others sign, and keys where it is signed offline: draft, sign, status, publish
 ///
-/// The same four steps as for root, signed by the keys that root lists for `targets`.
+/// The same four steps as for root, signed by the keys that root lists for `targets`. Where the gate holds them, it takes the
+/// new version up and signs what follows.
 #[derive(Args, Debug)]
 pub struct Targets {
     #[command(subcommand)]

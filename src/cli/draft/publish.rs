@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tough::schema::RoleType;
 
-use super::{failed, file, moment, show};
+use super::{failed, file, moment, roles::Roles, show};
 use crate::{
     ceremony::{Draft, Kind},
     cli::{CliError, block_on, print, print_json},
@@ -38,6 +38,10 @@ pub struct Publish {
     /// signer has signed with keys that it lists
     #[arg(long)]
     revoke: bool,
+    /// Files of the roles that it delegates to, as they are submitted: the first of a new role, and the next of one whose
+    /// keys or paths change
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -50,7 +54,8 @@ impl Publish {
         let config = Config::load(&self.config)?;
         let (name, bytes) = draft.finished(SystemClock.now()).map_err(failed)?;
         let depot = FsDepot::open(&config.depot).map_err(StartError::from)?;
-        block_on(self.put(&draft, &depot, &name, bytes))??;
+        let roles = Roles::read(&self.with, kind)?;
+        block_on(self.put(&draft, &config, &depot, (&name, bytes), &roles))??;
         if draft.published().is_none() {
             draft.publish(moment()).map_err(failed)?;
         }
@@ -62,17 +67,26 @@ impl Publish {
         self.tell(&draft, &name, signer)
     }
 
-    async fn put(&self, draft: &Draft, depot: &FsDepot, name: &str, bytes: Bytes) -> Result<(), CliError> {
+    async fn put(
+        &self,
+        draft: &Draft,
+        config: &Config,
+        depot: &FsDepot,
+        (name, bytes): (&str, Bytes),
+        roles: &Roles,
+    ) -> Result<(), CliError> {
+        let ready = roles.ready(draft, config, depot).await?;
         if depot.read(name).await.map_err(stored)? == Some(bytes.clone()) {
-            // Cut short after this step, or done before: the record is what is missing.
-            return Ok(());
+            // Cut short after this step, or done before: what follows it is what is missing.
+            return roles.submit(ready).await;
         }
         let (root, current) = newest(depot, draft.kind()).await?;
         draft.follows(&root, &current).map_err(failed)?;
         if !self.revoke {
             accepts(draft, depot).await?;
         }
-        depot.put_all(vec![(name.to_owned(), bytes)]).await.map_err(stored)
+        depot.put_all(vec![(name.to_owned(), bytes)]).await.map_err(stored)?;
+        roles.submit(ready).await
     }
 
     fn tell(&self, draft: &Draft, name: &str, signer: bool) -> Result<(), CliError> {
@@ -153,7 +167,7 @@ async fn accepts(draft: &Draft, depot: &dyn Depot) -> Result<(), CliError> {
     Ok(())
 }
 
-fn stored(error: DepotError) -> CliError {
+pub(super) fn stored(error: DepotError) -> CliError {
     StartError::from(error).into()
 }
 

@@ -17,6 +17,7 @@ suite! {
     a_lease_has_one_holder
     only_the_newest_fence_writes
     a_refused_batch_leaves_nothing
+    submissions_wait_one_version_after_another
 }
 
 fn target(text: &str, seq: Seq, state: State) -> Target {
@@ -336,4 +337,68 @@ async fn a_refused_batch_leaves_nothing(ledger: &dyn Ledger) {
     assert_eq!(ledger.roles().await.unwrap(), []);
     assert_eq!(ledger.audit_lines(1).await.unwrap(), []);
     assert_eq!(ledger.counts().await.unwrap(), (0, 0));
+}
+
+fn submission(role: &str, version: u64, body: &str) -> Submission {
+    Submission {
+        id: 0,
+        versions: [(role.to_owned(), version)].into(),
+        body: body.to_owned(),
+        who: "client 127.0.0.1".into(),
+        at: at(5),
+    }
+}
+
+async fn submissions_wait_one_version_after_another(ledger: &dyn Ledger) {
+    let submit = async |role: &str, version, body: &str| ledger.submit(submission(role, version, body)).await.unwrap();
+    let taken = |wanted| Submitted::Taken {
+        role: "team-a".into(),
+        wanted,
+    };
+    let Submitted::Waits(first) = submit("team-a", 1, "one").await else {
+        panic!("the first is refused")
+    };
+    assert_eq!(
+        submit("team-a", 1, "one").await,
+        Submitted::Waits(first),
+        "the very same"
+    );
+    assert_eq!(submit("team-a", 1, "other").await, taken(2));
+    assert_eq!(submit("team-a", 3, "three").await, taken(2));
+    let Submitted::Waits(second) = submit("team-a", 2, "two").await else {
+        panic!("the second is refused")
+    };
+    assert!(second > first);
+    let waiting = ledger.submissions().await.unwrap();
+    assert_eq!(
+        waiting.iter().map(|waits| &*waits.body).collect::<Vec<_>>(),
+        ["one", "two"]
+    );
+    let expected = Submission {
+        id: first,
+        ..submission("team-a", 1, "one")
+    };
+    assert_eq!(waiting[0], expected);
+
+    let fence = leased(ledger).await;
+    ledger.raise_version(fence, "team-a", 2, true).await.unwrap();
+    let ended = vec![line("delegate")];
+    ledger.end_submissions(fence, &[first, second], ended).await.unwrap();
+    assert_eq!(ledger.submissions().await.unwrap(), []);
+    assert_eq!(ledger.audit_lines(9).await.unwrap()[0].action, "delegate");
+    assert_eq!(submit("team-a", 2, "two").await, taken(3), "what was listed counts");
+    let Submitted::Waits(third) = submit("team-a", 3, "three").await else {
+        panic!("the third is refused")
+    };
+    assert!(third > second, "a number is never handed out twice");
+
+    let refused = ledger.end_submissions(Fence(fence.0 - 1), &[third], vec![]).await;
+    assert!(matches!(refused, Err(LedgerError::Fenced { .. })));
+    for more in 1..crate::ledger::QUEUED as u64 {
+        assert!(matches!(
+            submit("team-b", more, &more.to_string()).await,
+            Submitted::Waits(_)
+        ));
+    }
+    assert_eq!(submit("team-c", 1, "more").await, Submitted::Full);
 }

@@ -54,6 +54,7 @@ async fn a_survey_hands_out_everything_once_and_in_order(ledger: &dyn Ledger) {
     expected.extend(ledger.pending(9).await.unwrap().into_iter().map(Row::Observation));
     expected.extend(ledger.reservations().await.unwrap().into_iter().map(Row::Reservation));
     expected.extend(ledger.intents().await.unwrap().into_iter().map(Row::Intent));
+    expected.extend(ledger.submissions().await.unwrap().into_iter().map(Row::Submission));
     expected.extend(ledger.drifts().await.unwrap().into_iter().map(Row::Drift));
     let lines = ledger.audit_lines(9).await.unwrap();
     expected.extend(lines.into_iter().rev().map(Row::Audit));

@@ -82,11 +82,11 @@ impl Seen {
 /// Whether what was written since may make a recorded path read otherwise. Observations are dropped once they are
 /// published; their audit lines stay.
 fn turned(conn: &Connection, (line, seq): (u64, u64)) -> Result<bool, Fault> {
-    let [a, b, c] = AuditLine::QUIET;
+    let [a, b, c, d] = AuditLine::QUIET;
     let mut statement = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM audit WHERE number >= ? AND action NOT IN (?, ?, ?))
+        "SELECT EXISTS (SELECT 1 FROM audit WHERE number >= ? AND action NOT IN (?, ?, ?, ?))
              OR EXISTS (SELECT 1 FROM observation WHERE seq >= ? AND act ->> 'act' <> 'record')",
     )?;
-    let positions = params![line.cast_signed(), a, b, c, seq.cast_signed()];
+    let positions = params![line.cast_signed(), a, b, c, d, seq.cast_signed()];
     Ok(statement.query_row(positions, |row| row.get(0))?)
 }

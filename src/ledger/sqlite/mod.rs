@@ -31,7 +31,7 @@ use crate::target::TargetPath;
 use self::{changes::Changes, fault::Fault, readers::Readers, writer::Writer};
 use super::{
     AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Seq, Survey, Target,
+    ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
 };
 
 /// Targets read at once by [`Ledger::each_target`]. Between two reads the write-ahead log may be folded back, which a
@@ -147,6 +147,21 @@ impl Ledger for SqliteLedger {
 
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError> {
         self.readers.read(|conn| row::all(conn, "ORDER BY path", [])).await
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
+        let work = move |conn: &_| write::submit(conn, &submission);
+        self.writer.write(work).await
+    }
+
+    async fn submissions(&self) -> Result<Vec<Submission>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY id", [])).await
+    }
+
+    async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError> {
+        let ids = ids.to_vec();
+        let work = move |conn: &_| publish::end_submissions(conn, fence, &ids, &audit);
+        self.writer.write(work).await
     }
 
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use crate::{
     digest::Digest,
-    ledger::{Batch, Fence, Publication, RoleRow, State, Target},
+    ledger::{AuditLine, Batch, Fence, Publication, RoleRow, State, Target},
 };
 
 use super::{
@@ -77,6 +77,16 @@ pub(super) fn publish(conn: &Connection, fence: Fence, publication: &Publication
     let mut forget = conn.prepare_cached("DELETE FROM publication WHERE number <= ?")?;
     forget.execute([number.cast_signed() - KEPT])?;
     Ok(())
+}
+
+/// See [`Ledger::end_submissions`](crate::ledger::Ledger::end_submissions).
+pub(super) fn end_submissions(conn: &Connection, fence: Fence, ids: &[u64], lines: &[AuditLine]) -> Result<(), Fault> {
+    admit(conn, fence)?;
+    for id in ids {
+        conn.prepare_cached("DELETE FROM submission WHERE id = ?")?
+            .execute([id.cast_signed()])?;
+    }
+    audit::append(conn, lines)
 }
 
 /// Changes a role's row, which is made when it is missing.

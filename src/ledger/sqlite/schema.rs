@@ -17,7 +17,7 @@ use crate::ledger::LedgerError;
 use super::fault::Fault;
 
 /// The steps from an empty file to the newest schema; `PRAGMA user_version` counts those taken.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// `PRAGMA application_id` of a ledger: "tufg".
 const APPLICATION_ID: i64 = 0x7475_6667;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     digest::Digest,
     ledger::{
-        Drift, Fence, Intent, Observation, Provenance, Publication, Reservation, RoleRow, State, Target, lease::Lease,
+        Drift, Fence, Intent, Observation, Provenance, Publication, Reservation, RoleRow, State, Submission, Target,
+        lease::Lease,
     },
     target::TargetPath,
 };
@@ -50,6 +51,7 @@ fn word(provenance: Provenance) -> Value {
         Provenance::Reported => "reported",
         Provenance::Declared => "declared",
         Provenance::Published => "published",
+        Provenance::Delegated => "delegated",
     })
 }
 
@@ -169,6 +171,31 @@ impl Stored for Intent {
             id: row.number(0)?,
             path: row.path(1)?,
             provenance: row.variant(2)?,
+            who: row.text(3)?,
+            at: row.time(4)?,
+        })
+    }
+}
+
+impl Stored for Submission {
+    const TABLE: &'static str = "submission";
+    const COLUMNS: &'static str = "id, versions, body, who, at";
+
+    fn cells(&self) -> Vec<Value> {
+        vec![
+            number(self.id),
+            json(&self.versions),
+            text(&self.body),
+            text(&self.who),
+            time(self.at),
+        ]
+    }
+
+    fn read(row: &Cells<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            id: row.number(0)?,
+            versions: row.json(1)?,
+            body: row.text(2)?,
             who: row.text(3)?,
             at: row.time(4)?,
         })

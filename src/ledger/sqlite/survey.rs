@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row as SqlRow, types::ValueRef};
 
 use crate::ledger::{
-    Drift, Intent, Observation, Reservation, RoleRow, State, Target,
+    Drift, Intent, Observation, Reservation, RoleRow, State, Submission, Target,
     lease::Lease,
     survey::{Abandoned, Damage, Row, Walker},
 };
@@ -52,6 +52,10 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
         numbers.intents = numbers.intents.max(intent.id);
         Some(Row::Intent(intent))
     })?;
+    table(conn, out, "ORDER BY id", |waits: Submission| {
+        numbers.submissions = numbers.submissions.max(waits.id);
+        Some(Row::Submission(waits))
+    })?;
     table(conn, out, "ORDER BY path", |drift: Drift| Some(Row::Drift(drift)))?;
     let chain = audit::walk(conn, |number, line| {
         let given = match line {
@@ -75,6 +79,7 @@ struct Numbers {
     observations: u64,
     reservations: u64,
     intents: u64,
+    submissions: u64,
     /// The last observation that a publication covered.
     upto: u64,
     /// Whether every publication could be read.
@@ -176,6 +181,7 @@ fn between(conn: &Connection, numbers: &Numbers, whole: bool, out: &mut Walker) 
         ("observation", numbers.observations.max(numbers.covered)),
         ("reservation", numbers.reservations),
         ("intent", numbers.intents),
+        ("submission", numbers.submissions),
         ("publication", numbers.publications),
     ] {
         let next = row::next(conn, table)?;

@@ -1,12 +1,14 @@
 //! What proxies and operators write; each runs in a savepoint of its own (`writer.rs`).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::{
     ledger::{
-        AuditLine, Drift, Fence, Intent, Observation, Reservation, ReservationId, Reserved, Seq, drift, lease::Lease,
-        rule,
+        AuditLine, Drift, Fence, Intent, Observation, Reservation, ReservationId, Reserved, RoleRow, Seq, Submission,
+        Submitted, drift, lease::Lease, rule, submission,
     },
     target::TargetPath,
 };
@@ -73,6 +75,23 @@ pub(super) fn intend(conn: &Connection, intent: &Intent) -> Result<u64, Fault> {
 /// See [`Ledger::settle_intent`](crate::ledger::Ledger::settle_intent).
 pub(super) fn settle_intent(conn: &Connection, id: u64) -> Result<(), Fault> {
     delete(conn, "DELETE FROM intent WHERE id = ?", id)
+}
+
+/// See [`Ledger::submit`](crate::ledger::Ledger::submit).
+pub(super) fn submit(conn: &Connection, new: &Submission) -> Result<Submitted, Fault> {
+    let waiting: Vec<Submission> = row::all(conn, "ORDER BY id", [])?;
+    let mut reserved = BTreeMap::new();
+    for role in new.versions.keys() {
+        if let Some(row) = one::<RoleRow>(conn, "WHERE name = ?", [role])? {
+            reserved.insert(row.name, row.reserved);
+        }
+    }
+    if let Some(refused) = submission::admit(&waiting, new, &reserved) {
+        return Ok(refused);
+    }
+    let id = row::next(conn, "submission")?;
+    add(conn, &Submission { id, ..new.clone() })?;
+    Ok(Submitted::Waits(id))
 }
 
 /// See [`Ledger::set_drift`](crate::ledger::Ledger::set_drift).

@@ -27,6 +27,15 @@ impl World {
     }
 }
 
+/// Runs a signer that dies at its `n`-th call to a store, if it gets that far.
+pub(super) async fn dies(world: &World, n: usize, after: bool) -> bool {
+    let (fuse, watch) = (Fuse::new(n, after), Arc::new(Watch::default()));
+    watch.look(&*world.depot).await;
+    let mut victim = world.faulty("victim", &fuse, &watch);
+    while let Ok(Turn::Published { .. }) = victim.turn().await {}
+    fuse.blown()
+}
+
 /// Kills a signer at its `n`-th call to a store; whether it got that far.
 async fn die_at(n: usize, after: bool, first: bool) -> bool {
     let world = World::new().await;

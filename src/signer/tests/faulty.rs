@@ -14,7 +14,7 @@ use crate::{
     depot::{Depot, DepotError, Stored},
     ledger::{
         AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-        ReservationId, Reserved, RoleRow, Seq, Survey, Target,
+        ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
     },
     target::TargetPath,
 };
@@ -103,6 +103,9 @@ through! {
     async fn settle_intent(&self, id: u64) -> Result<(), LedgerError>;
     async fn set_drift(&self, path: &TargetPath, drift: Option<Drift>, who: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
+    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError>;
+    async fn submissions(&self) -> Result<Vec<Submission>, LedgerError>;
+    async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;
     async fn end_lease(&self, fence: Fence) -> Result<(), LedgerError>;
     async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError>;

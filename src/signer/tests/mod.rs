@@ -1,6 +1,7 @@
 //! The signer on memory stores, seen through tough.
 
 mod crash;
+mod delegated;
 mod faulty;
 mod fixtures;
 mod flow;

@@ -287,12 +287,28 @@ impl View {
         let mut add = |listed: &schema::Targets| {
             for (path, target) in &listed.targets {
                 let digest = Digest(target.hashes.sha256.to_vec().try_into().unwrap());
-                targets.insert(path.raw().to_owned(), (digest, target.length));
+                let before = targets.insert(path.raw().to_owned(), (digest, target.length));
+                assert_eq!(before, None, "one role lists a path");
             }
         };
         add(&top.signed);
         if let Some(below) = &top.signed.delegations {
             assert!(meta["bins.json"].length.is_none() && meta["bins.json"].hashes.is_none());
+            let mut theirs = vec![below.clone()];
+            while let Some(below) = theirs.pop() {
+                for role in below.roles.iter().filter(|role| role.name != "bins") {
+                    let name = layout::file(&role.name, roles[&role.name]);
+                    let bytes = depot.read(&name).await.unwrap().expect("a role that is delegated to");
+                    let pinned = &meta[&format!("{}.json", role.name)];
+                    assert_eq!(pinned.length, Some(bytes.len() as u64));
+                    assert_eq!(*pinned.hashes.as_ref().unwrap().sha256, *Digest::of(&bytes).as_bytes());
+                    let file: Signed<schema::Targets> = serde_json::from_slice(&bytes).unwrap();
+                    below.verify_role(&file, &role.name).unwrap();
+                    assert_eq!(file.signed.version.get(), roles[&role.name]);
+                    add(&file.signed);
+                    theirs.extend(file.signed.delegations);
+                }
+            }
             let bins: Signed<schema::Targets> = read(depot, &layout::file("bins", roles["bins"])).await;
             below.verify_role(&bins, "bins").unwrap();
             let below = bins.signed.delegations.unwrap();

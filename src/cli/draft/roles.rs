@@ -1,0 +1,142 @@
+//! The roles that a draft of targets delegates to: none may be led to that has no good file, so those files come with it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::Value;
+
+use super::{file, publish::stored};
+use crate::{
+    ceremony::{Draft, Kind},
+    cli::{CliError, operator},
+    clock::{Clock as _, SystemClock},
+    config::Config,
+    delegated::{self, Caps, Files, Refusal, Standing, Submitted},
+    depot::{Depot, TIMESTAMP, fs::FsDepot},
+    intake,
+    ledger::{Submission, Submitted as Answer},
+    server::Store,
+    tuf::layout,
+};
+
+/// Files that are given with a draft.
+pub struct Roles(Submitted);
+
+/// What follows once the draft is published.
+pub struct Ready {
+    store: Store,
+    submission: Submission,
+}
+
+impl Roles {
+    /// Reads them.
+    pub fn read(files: &[PathBuf], kind: Kind) -> Result<Self, CliError> {
+        let mut all = Submitted::new();
+        if kind != Kind::Targets && !files.is_empty() {
+            return Err(CliError::usage("`--with` is for targets, which delegate to roles"));
+        }
+        for path in files {
+            for (role, envelope) in delegated::submission(&file::read(path)?).map_err(refused)? {
+                if all.insert(role.clone(), envelope).is_some() {
+                    return Err(CliError::usage(format_args!(
+                        "two files are given for the role `{role}`"
+                    )));
+                }
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// Whether every role has a good file, those that are given in place of those that stand; what to submit then.
+    pub async fn ready(&self, draft: &Draft, config: &Config, depot: &FsDepot) -> Result<Option<Ready>, CliError> {
+        let Some(below) = draft.delegations() else {
+            return Ok(None);
+        };
+        if self.0.is_empty() && delegated::custom(&below).next().is_none() {
+            return Ok(None);
+        }
+        let store = Store::existing(config)?;
+        let mut reserved = BTreeMap::new();
+        for row in store.ledger.roles().await.map_err(operator::failed)? {
+            reserved.insert(row.name, row.reserved);
+        }
+        let (standing, listed) = listed(depot).await?;
+        let following = |role: &str| {
+            let known = |versions: &BTreeMap<String, u64>| versions.get(role).copied().unwrap_or(0);
+            known(&listed) + 1..=known(&reserved).max(known(&listed)) + 1
+        };
+        let caps = Caps {
+            bytes: config.tuf.max_bin_bytes,
+            targets: config.tuf.max_bin_targets,
+        };
+        let now = SystemClock.now();
+        let next = delegated::judge(&below, &standing, &self.0, &following, caps, now).map_err(|refusal| {
+            let hint = "give the role's file, signed by the keys that the draft lists for it, with `--with FILE`";
+            let own = refusal.hint.clone();
+            refused(refusal).hint(own.map_or(hint.to_owned(), |own| format!("{own}; {hint}")))
+        })?;
+        let conflict = intake::conflict(&*store.ledger, &config.policy, &standing, &next.files).await;
+        if let Some(refusal) = conflict.map_err(operator::failed)? {
+            return Err(refused(refusal));
+        }
+        let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
+        let submission = Submission {
+            id: 0,
+            versions: next.fresh.iter().filter_map(version).collect(),
+            body: serde_json::json!({"roles": self.0}).to_string(),
+            who: operator::who(),
+            at: now,
+        };
+        Ok((!next.fresh.is_empty()).then_some(Ready { store, submission }))
+    }
+
+    /// Hands them to the signer.
+    pub async fn submit(&self, ready: Option<Ready>) -> Result<(), CliError> {
+        let Some(Ready { store, submission }) = ready else {
+            return Ok(());
+        };
+        match store.ledger.submit(submission).await.map_err(operator::failed)? {
+            Answer::Waits(_) => Ok(()),
+            Answer::Taken { role, wanted } => Err(CliError::failed(format_args!(
+                "role `{role}`: version {wanted} is the next one now"
+            ))
+            .hint("publish again with that version; targets.json waits for it")),
+            Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
+        }
+    }
+}
+
+/// The roles that are listed, with their files, and the versions of all that is.
+async fn listed(depot: &FsDepot) -> Result<(Files, BTreeMap<String, u64>), CliError> {
+    let signed = async |name: String| -> Result<Value, CliError> {
+        let bytes = depot.read(&name).await.map_err(stored)?.unwrap_or_default();
+        let mut envelope: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(envelope.get_mut("signed").map(Value::take).unwrap_or_default())
+    };
+    let timestamp = signed(TIMESTAMP.to_owned()).await?;
+    let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap_or(0);
+    let snapshot = signed(layout::file("snapshot", snapshot)).await?;
+    let mut versions = BTreeMap::new();
+    for (file, meta) in snapshot["meta"].as_object().into_iter().flatten() {
+        if let (Some(role), Some(version)) = (file.strip_suffix(".json"), meta["version"].as_u64()) {
+            versions.insert(role.to_owned(), version);
+        }
+    }
+    let version = |role: &str| versions.get(role).copied().unwrap_or(0);
+    let top = signed(layout::file("targets", version("targets"))).await?;
+    let mut standing = Standing::below(delegated::below(&top).as_ref());
+    while let Some(role) = standing.next() {
+        let bytes = depot.read(&layout::file(&role, version(&role))).await.map_err(stored)?;
+        // One that is damaged is as good as none: the next must be given.
+        let _ = standing.read(role, bytes);
+    }
+    let files = standing.files();
+    Ok((files, versions))
+}
+
+fn refused(refusal: Refusal) -> CliError {
+    let failed = CliError::failed(&refusal);
+    match refusal.hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}

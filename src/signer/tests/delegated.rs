@@ -1,0 +1,240 @@
+//! Roles that others sign, beside observations, through refusals and deaths.
+
+use serde_json::json;
+
+use super::{
+    super::*,
+    crash::dies,
+    world::{View, World},
+};
+use crate::{
+    delegated::tests::{delegations, envelope, id, role, signed},
+    depot::Depot as _,
+    ledger::{Provenance, State, Submission, Submitted},
+    target::TargetPath,
+    tuf::layout,
+};
+
+/// Seeds: the team's key, another one, and those of [`World`] for targets and bins.
+const TEAM: u8 = 11;
+const OTHER: u8 = 12;
+const TARGETS: u8 = 3;
+const BINS: u8 = 2;
+
+impl World {
+    /// Puts a targets.json into the depot that delegates `paths` to `team-a`, or nothing to nobody.
+    pub(super) async fn delegate(&self, version: u64, key: Option<u8>, paths: &[&str]) {
+        let bins = json!({
+            "name": "bins", "keyids": [id(BINS)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
+        });
+        let mut targets = signed(version, &[]);
+        targets["expires"] = json!("2100-01-01T00:00:00Z");
+        targets["delegations"] = match key {
+            Some(key) => delegations(&[key, BINS], &[role("team-a", &[key], 1, paths), bins]),
+            None => delegations(&[BINS], &[bins]),
+        };
+        let file = envelope(&targets, &[TARGETS]);
+        let name = layout::file("targets", version);
+        self.depot.put_all(vec![(name, file.to_string().into())]).await.unwrap();
+    }
+
+    /// Hands in a file of `team-a`.
+    pub(super) async fn hand_in(&self, version: u64, targets: &[&str], key: u8) -> Submitted {
+        let mut signed = signed(version, targets);
+        signed["expires"] = json!("2100-01-01T00:00:00Z");
+        let submission = Submission {
+            id: 0,
+            versions: [("team-a".to_owned(), version)].into(),
+            body: json!({"roles": {"team-a": envelope(&signed, &[key])}}).to_string(),
+            who: "client".to_owned(),
+            at: self.clock.now(),
+        };
+        self.ledger.submit(submission).await.unwrap()
+    }
+
+    async fn stands(&self, path: &str) -> Option<(State, Provenance)> {
+        let target = self
+            .ledger
+            .lookup(&TargetPath::new(path).unwrap())
+            .await
+            .unwrap()
+            .target;
+        target.map(|target| (target.state, target.provenance))
+    }
+
+    async fn last_line(&self) -> String {
+        self.ledger.audit_lines(1).await.unwrap()[0].detail.clone()
+    }
+}
+
+/// A world whose team lists `a/1`, beside `a/2` and `b` in the bins.
+async fn world() -> (World, Signer) {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("a/2", "a/2").await;
+    world.put("b", "b").await;
+    world.settle(&mut signer).await;
+    world.delegate(2, Some(TEAM), &["a/*"]).await;
+    world.hand_in(1, &["a/1"], TEAM).await;
+    world.settle(&mut signer).await;
+    (world, signer)
+}
+
+#[tokio::test]
+async fn a_role_is_listed_with_its_first_file_and_not_before() {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("b", "b").await;
+    world.settle(&mut signer).await;
+    world.delegate(2, Some(TEAM), &["a/*"]).await;
+    world.put("c", "c").await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    assert_eq!(
+        (view.roles["targets"], view.paths()),
+        (1, vec!["b", "c"]),
+        "publishing goes on"
+    );
+    assert!(
+        matches!(signer.turn().await.unwrap(), Turn::Idle { wait } if !wait.is_zero()),
+        "it does not spin"
+    );
+
+    world.hand_in(1, &["a/1"], TEAM).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (2, 1));
+    assert_eq!(view.paths(), ["a/1", "b", "c"]);
+    assert_eq!(world.stands("a/1").await, Some((State::Live, Provenance::Delegated)));
+    assert_eq!(world.ledger.submissions().await.unwrap(), []);
+
+    // Another signer reads the same, and signs targets anew without losing the role.
+    world.pass(200 * 86_400);
+    let mut heir = world.signer("b");
+    world.settle(&mut heir).await;
+    let view = world.view().await;
+    assert_eq!(view.roles["team-a"], 1);
+    assert!(view.roles["targets"] > 2, "refreshed at half its life");
+}
+
+#[tokio::test]
+async fn what_a_team_lists_is_its_own_and_what_it_drops_is_gone() {
+    let (world, mut signer) = world().await;
+    let before = world.view().await;
+    world.hand_in(2, &["a/1", "a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    view.follows(&before);
+    assert_eq!(view.paths(), ["a/1", "a/2", "b"], "in one role each, says the view");
+    assert_eq!(world.stands("a/2").await, Some((State::Live, Provenance::Delegated)));
+    world.put("a/2", "a/2").await;
+    world.put("a/1", "other bytes").await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.targets, view.targets);
+
+    world.hand_in(3, &["a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.paths(), ["a/2", "b"]);
+    assert_eq!(world.stands("a/1").await, Some((State::Deleted, Provenance::Delegated)));
+
+    // Without the role nothing of it is listed but its name.
+    world.delegate(3, None, &[]).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    assert_eq!((view.paths(), view.roles["team-a"]), (vec!["b"], 3));
+    signer.collect().await.unwrap();
+    assert!(world.depot.read("3.team-a.json").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_signer_believes_no_proxy() {
+    let (world, mut signer) = world().await;
+    let before = world.view().await;
+    for (key, targets, why) in [
+        (OTHER, &["a/1"][..], "signatures"),
+        (TEAM, &["b"], "not inside"),
+        (TEAM, &["a/../b"], "canonical"),
+    ] {
+        assert!(
+            matches!(world.hand_in(2, targets, key).await, Submitted::Waits(_)),
+            "{why}"
+        );
+        world.settle(&mut signer).await;
+        assert!(world.last_line().await.contains(why), "{}", world.last_line().await);
+        assert_eq!(world.view().await.roles, before.roles);
+        assert_eq!(world.ledger.submissions().await.unwrap(), []);
+    }
+    // Recorded by the gate with other bytes.
+    world.put("a/3", "recorded").await;
+    world.hand_in(2, &["a/1", "a/3"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert!(
+        world
+            .ledger
+            .audit_lines(9)
+            .await
+            .unwrap()
+            .iter()
+            .any(|line| line.detail.contains("other bytes are recorded"))
+    );
+    assert_eq!(world.view().await.roles["team-a"], 1);
+    // Two that follow one another go together.
+    world.hand_in(2, &["a/1"], TEAM).await;
+    world.hand_in(3, &["a/1", "a/4"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.roles["team-a"], 3);
+    assert!(
+        world.depot.read("2.team-a.json").await.unwrap().is_none(),
+        "never listed"
+    );
+}
+
+#[tokio::test]
+async fn keys_of_a_role_change_with_a_file_by_the_new_ones() {
+    let (world, mut signer) = world().await;
+    world.delegate(3, Some(OTHER), &["a/*"]).await;
+    world.settle(&mut signer).await;
+    assert_eq!(
+        world.view().await.roles["targets"],
+        2,
+        "held: nobody signed for the new key"
+    );
+    world.hand_in(2, &["a/1"], TEAM).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    assert_eq!(
+        (view.roles["targets"], view.roles["team-a"]),
+        (2, 2),
+        "the old key still counts"
+    );
+    world.hand_in(3, &["a/1"], OTHER).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (3, 3));
+}
+
+#[tokio::test]
+async fn a_file_handed_in_survives_every_death() {
+    let mut deaths = 0;
+    for after in [false, true] {
+        for n in 0.. {
+            let (world, signer) = world().await;
+            drop(signer);
+            world.pass(u64::from(LEASE_SECS));
+            world.hand_in(2, &["a/1", "a/2"], TEAM).await;
+            world.put("c", "c").await;
+            let died = dies(&world, n, after).await;
+            world.pass(u64::from(LEASE_SECS));
+            world.settle(&mut world.signer("heir")).await;
+            let view: View = world.view().await;
+            assert_eq!(view.roles["team-a"], 2, "after death at call {n}");
+            assert_eq!(view.paths(), ["a/1", "a/2", "b", "c"], "after death at call {n}");
+            assert_eq!(world.ledger.submissions().await.unwrap(), []);
+            match died {
+                true => deaths += 1,
+                false => break,
+            }
+        }
+    }
+    assert!(deaths > 10, "{deaths}");
+}
