@@ -43,6 +43,21 @@ impl Member {
         }
     }
 
+    /// With a key of the gate's own, for what it signs together with a team.
+    pub fn gate(gate: &Gate, file: &str) -> Self {
+        let pem = fs::read_to_string(gate.dir.join(file)).unwrap();
+        Self {
+            name: file.to_owned(),
+            key: SigningKey::from_pkcs8_pem(&pem).unwrap(),
+        }
+    }
+
+    /// Adds a signature to a file.
+    pub fn countersign(&self, file: &mut Value) {
+        let signature = self.signature(&file["signed"]);
+        file["signatures"].as_array_mut().unwrap().push(signature);
+    }
+
     /// The key as metadata lists it.
     pub fn public(&self) -> Value {
         public(&self.key)

@@ -239,6 +239,75 @@ fn what_a_team_may_not_hand_in_changes_nothing() {
 }
 
 #[test]
+fn what_the_gate_observes_for_a_team_is_listed_once_the_team_has_countersigned() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    gate.publish("/docs/before.txt", b"before");
+    let readers = Readers::new(&gate);
+    let (own, dora) = (Member::gate(&gate, "keys/snapshot.pem"), Member::new(&gate, "dora"));
+    let mallory = Member::new(&gate, "mallory");
+    write(
+        &gate,
+        "first.json",
+        &[("docs", envelope(&role(1, &[]), &[&own, &dora]))],
+    );
+    let edits = [
+        "--role",
+        "docs=docs/*",
+        "--observed",
+        "docs",
+        "--add-key",
+        "docs:dora=dora.pub",
+    ];
+    ceremony(
+        &gate,
+        "targets",
+        "2.json",
+        &edits,
+        &["keys/targets"],
+        &["--with", "first.json"],
+    );
+    until("docs to be listed", || listed(&gate, "docs") == Some(1));
+    let guide: (&str, &[u8]) = ("docs/guide.txt", b"a guide");
+    gate.publish("/docs/guide.txt", guide.1);
+    gate.publish("/a/one.txt", b"one");
+    assert!(
+        readers.failing(&gate.url(), guide.0, guide.1).len() >= 5,
+        "nobody countersigned it"
+    );
+    readers.all_read(&gate, "a/one.txt", b"one");
+
+    let offered = || -> Option<Value> {
+        let answer = gate.get("/metadata/pending/docs");
+        (answer.status == 200).then(|| serde_json::from_slice::<Value>(&answer.body).unwrap()["roles"]["docs"].clone())
+    };
+    until("both to be offered", || {
+        let count = |file: Value| file["signed"]["targets"].as_object().unwrap().len();
+        offered().map(count) == Some(2)
+    });
+    let alone = submit(&gate, &submission(&[("docs", offered().unwrap())]), true);
+    assert_eq!(alone.status, 403, "{}", String::from_utf8_lossy(&alone.body));
+    let mut by_another = offered().unwrap();
+    mallory.countersign(&mut by_another);
+    assert_eq!(submit(&gate, &submission(&[("docs", by_another)]), true).status, 403);
+    let forged = envelope(&role(2, &[("docs/forged.txt", b"forged")]), &[&dora]);
+    assert_eq!(
+        submit(&gate, &submission(&[("docs", forged)]), true).status,
+        403,
+        "a team alone lists nothing there"
+    );
+    let mut both = offered().unwrap();
+    dora.countersign(&mut both);
+    let answer = submit(&gate, &submission(&[("docs", both)]), true);
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    readers.all_read(&gate, guide.0, guide.1);
+    Readers::new(&gate).all_read(&gate, "docs/before.txt", b"before");
+    until("nothing to wait", || offered().is_none());
+    assert_eq!(gate.get("/metadata/pending/nobody").status, 404);
+    sound(&gate);
+}
+
+#[test]
 fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
     let nginx = Nginx::start();
     let offline = "[keys.targets]\noffline = true\n";

@@ -10,7 +10,7 @@ use crate::{
     support::{
         ceremony::{done, new_key, refused, said},
         clients::python,
-        gate::{Gate, Setup, until},
+        gate::{Gate, Setup, tufgate, until},
         nginx::Nginx,
     },
 };
@@ -103,7 +103,7 @@ fn gate(nginx: &Nginx) -> (Gate, Readers, Vec<String>) {
     done(&gate, &["targets", "publish", "t.json", "--with", "with.json"]);
     let site = site(&gate);
     until("the role to be listed", || {
-        let listed = crate::support::gate::tufgate(&gate.dir, &asking(&["list"], &site));
+        let listed = tufgate(&gate.dir, &asking(&["list"], &site));
         said(&listed).contains("team-a: 2 of 3 must sign: ann (key ")
     });
     let readers = Readers::new(&gate);
@@ -317,6 +317,80 @@ fn a_team_delegates_to_a_role_of_its_own() {
         drafted.contains("under team-a 2") && drafted.contains("target team-a/lib/x.txt: - "),
         "{drafted}"
     );
+    sound(&gate);
+}
+
+#[test]
+fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
+    let nginx = Nginx::start();
+    let gate = Gate::start(&Setup::learning(nginx.url()));
+    new_key(&gate.dir, "dora");
+    new_key(&gate.dir, "eve");
+    let edits = [
+        "--role",
+        "docs=docs/*",
+        "--observed",
+        "docs",
+        "--add-key",
+        "docs:dora=dora.pub",
+    ];
+    done(
+        &gate,
+        &[&["targets", "draft", "--yes", "--out", "t.json"], &edits[..]].concat(),
+    );
+    done(
+        &gate,
+        &[
+            "delegation",
+            "draft",
+            "--role",
+            "docs",
+            "--delegated-by",
+            "t.json",
+            "--out",
+            "d1.json",
+        ],
+    );
+    for key in ["keys/snapshot.pem", "dora.pem"] {
+        done(&gate, &["delegation", "sign", "d1.json", "--yes", "--key", key]);
+    }
+    done(&gate, &["delegation", "submit", "d1.json", "--out", "with.json"]);
+    done(
+        &gate,
+        &["targets", "sign", "t.json", "--yes", "--key", "keys/targets.pem"],
+    );
+    done(&gate, &["targets", "publish", "t.json", "--with", "with.json"]);
+    gate.publish("/docs/guide.txt", b"a guide");
+
+    let site = site(&gate);
+    let observed = asking(&["draft", "--observed", "docs", "--out", "d2.json"], &site);
+    let mut shown = String::new();
+    until("the gate to offer what it observed", || {
+        let output = tufgate(&gate.dir, &observed);
+        shown = said(&output);
+        output.status.success()
+    });
+    assert!(
+        shown.contains("target docs/guide.txt: + ") && shown.contains("missing dora (key "),
+        "{shown}"
+    );
+    let submit = ["delegation", "submit", "d2.json", "--wait", "20", "--url", &gate.url()];
+    refused(&gate, &submit, 1, "1 more of targets 2's signers must sign: dora");
+    refused(
+        &gate,
+        &["delegation", "sign", "d2.json", "--yes", "--key", "eve.pem"],
+        1,
+        "none of those that sign",
+    );
+    done(&gate, &["delegation", "sign", "d2.json", "--yes", "--key", "dora.pem"]);
+    done(&gate, &submit);
+    Readers::new(&gate).all_read(&gate, "docs/guide.txt", b"a guide");
+    let again = asking(&["draft", "--observed", "docs", "--out", "d3.json"], &site);
+    until("nothing to wait", || {
+        let output = tufgate(&gate.dir, &again);
+        let _ = fs::remove_file(gate.dir.join("d3.json"));
+        said(&output).contains("nothing of `docs` waits for a signature there")
+    });
     sound(&gate);
 }
 

@@ -108,6 +108,19 @@ pub(super) fn differences(
     found
 }
 
+/// What a role that others sign lists, by path.
+pub(super) fn listed(signed: &Value) -> impl Iterator<Item = (String, Stands)> {
+    let targets = signed.get("targets").and_then(Value::as_object).into_iter().flatten();
+    targets.filter_map(|(path, file)| {
+        let row = Stands {
+            state: State::Live,
+            digest: file.get("hashes")?.get("sha256")?.as_str()?.parse().ok()?,
+            length: file.get("length")?.as_u64()?,
+        };
+        Some((path.clone(), row))
+    })
+}
+
 /// What metadata says of a recorded target.
 fn entry(row: &Stands) -> Value {
     json!({"hashes": {"sha256": row.digest.to_string()}, "length": row.length})

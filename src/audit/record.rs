@@ -11,7 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
-    ledger::{Damage, Fence, LedgerError, Observation, PUBLISH, Publication, RoleRow, Row, State, Survey},
+    delegated::{self, RoleFile},
+    ledger::{
+        Damage, Fence, LedgerError, Observation, PUBLISH, Provenance, Publication, RoleRow, Row, State, Submission,
+        Survey, Target,
+    },
     policy::OnDrift,
     signer::{CLOCK_TOLERANCE, LEASE_SECS},
     tuf::layout::{self, Generation},
@@ -137,7 +141,7 @@ impl Record<'_> {
                 Row::Observation(seen) => self.observation(&seen),
                 Row::Reservation(open) if open.doubtful => self.wait(DOUBT_PATIENCE, "doubtful uploads", open.at),
                 Row::Reservation(open) => self.wait(DOUBT_PATIENCE, "uploads without an end", open.at),
-                Row::Submission(waits) => self.wait(DOUBT_PATIENCE, "files of roles for the signer", waits.at),
+                Row::Submission(waits) => self.submission(&waits),
                 Row::Intent(intent) => self.wait(DOUBT_PATIENCE, "paths to be re-read", intent.at),
                 Row::Drift(drift) => {
                     let message = format!(
@@ -172,13 +176,48 @@ impl Record<'_> {
                     }
                     let bin = target.path.bin(self.bins.bits());
                     self.bins_before(bin).await;
-                    self.bins.rows.insert(target.path.to_string(), Stands::from(&target));
+                    if !self.delegated(&target) {
+                        self.bins.rows.insert(target.path.to_string(), Stands::from(&target));
+                    }
                 }
                 Row::Damaged(damage) => self.damaged(damage),
             }
         }
         self.bins_before(self.bins.count).await;
         Ok(())
+    }
+
+    /// Its rows may be written, and its files not listed yet.
+    fn submission(&mut self, waits: &Submission) {
+        let files = delegated::submission(waits.body.as_bytes()).unwrap_or_default();
+        for file in files
+            .values()
+            .filter_map(|file| RoleFile::stored(file.to_string().into()).ok())
+        {
+            self.excused.extend(file.targets.keys().map(ToString::to_string));
+        }
+        self.wait(DOUBT_PATIENCE, "files of roles for the signer", waits.at);
+    }
+
+    /// Whether a row is one of a role that others sign, and none of the bins'; told where the two differ.
+    fn delegated(&mut self, target: &Target) -> bool {
+        let path = target.path.as_str();
+        let listed = self.listed.and_then(|listed| listed.delegated.get(path));
+        let own = target.provenance == Provenance::Delegated;
+        let row = Stands::from(target);
+        let message = match listed {
+            // Deleted or retracted here, it is still signed: only those who sign the role can take it out.
+            Some(_) if row.state != State::Live => return own,
+            Some((_, said)) if own && *said == row => None,
+            Some((role, _)) => Some(format!("the role `{role}` lists it otherwise than it is recorded")),
+            None if own && row.state == State::Live => Some("recorded as a role's, and no role lists it".to_owned()),
+            None => None,
+        };
+        if let Some(message) = message.filter(|_| !self.excused.contains(path)) {
+            let place = self.place("target", path);
+            self.report.error(Code::BinDiffers, place, message);
+        }
+        own
     }
 
     fn damaged(&mut self, damage: Damage) {

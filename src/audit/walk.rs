@@ -14,7 +14,9 @@ use crate::{
     tuf::layout::{self, Generation},
 };
 
-use super::{Code, Report, Severity, Subject, bins, envelope::Envelope, finding::RENEW, signers::Signers};
+use super::{
+    Code, Report, Severity, Subject, bins, bins::Stands, envelope::Envelope, finding::RENEW, signers::Signers,
+};
 
 /// The roles whose keys a root lists, but for its own.
 const BELOW_ROOT: [&str; 3] = ["timestamp", "snapshot", "targets"];
@@ -38,6 +40,8 @@ pub(super) struct Listed {
     pub(super) expires: BTreeMap<String, Timestamp>,
     /// The bins, where both views agree on them.
     pub(super) generation: Option<Generation>,
+    /// What roles that others sign list: role, sha256 and length by path.
+    pub(super) delegated: BTreeMap<String, (String, Stands)>,
 }
 
 impl Listed {
@@ -89,9 +93,10 @@ impl<'a> Walk<'a> {
     pub(super) async fn run(&mut self, timestamp: Option<Bytes>) -> Walked {
         let root = self.roots().await;
         let mut listed = self.listing(timestamp).await;
-        let generation = self.roles(listed.as_ref()).await;
+        let (generation, delegated) = self.roles(listed.as_ref()).await;
         if let Some(listed) = &mut listed {
             listed.generation = generation;
+            listed.delegated = delegated;
             listed.expires = std::mem::take(&mut self.expires);
         }
         Walked {
@@ -181,8 +186,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Every version of every role that is delegated to, delegators before what they delegate to.
-    async fn roles(&mut self, listed: Option<&Listed>) -> Option<Generation> {
+    async fn roles(&mut self, listed: Option<&Listed>) -> (Option<Generation>, BTreeMap<String, (String, Stands)>) {
         let mut generation = None;
+        let mut delegated = BTreeMap::new();
         let mut queue: VecDeque<String> = ["snapshot", "targets"].map(str::to_owned).into();
         let mut done = BTreeSet::new();
         while let Some(role) = queue.pop_front() {
@@ -205,6 +211,11 @@ impl<'a> Walk<'a> {
                             Ok(agreed) => generation = Some(agreed),
                             Err(why) => self.error(Code::Delegation, &name, why),
                         }
+                    }
+                }
+                if pins.is_some() && self.force.contains_key(&role) && crate::delegated::check_name(&role).is_ok() {
+                    for file in &views {
+                        delegated.extend(bins::listed(&file.signed).map(|(path, row)| (path, (role.clone(), row))));
                     }
                 }
                 for (child, signers) in views.iter().flat_map(|file| Signers::delegated(&file.signed)) {
@@ -234,7 +245,7 @@ impl<'a> Walk<'a> {
             );
             self.error(Code::Delegation, &name, message);
         }
-        generation
+        (generation, delegated)
     }
 
     /// Reads and judges a file; without `pins` it is not listed, and may be gone.

@@ -131,6 +131,28 @@ impl Proposal {
         Ok(())
     }
 
+    /// Has the gate sign a role, too, with its bins' key: it lists what it observes there, and the others countersign. A search
+    /// ends at it.
+    pub fn observe(&mut self, role: &str) -> Result<(), CeremonyError> {
+        let ids: Vec<String> = self
+            .roles()
+            .roles
+            .get("bins")
+            .map(|bins| bins.keyids.iter().map(|id| (*id).to_owned()).collect())
+            .unwrap_or_default();
+        let [id] = &*ids else {
+            return Err(rule(
+                "bins has several keys: list the gate's own for the role with `--add-key`",
+            ));
+        };
+        let listed = self.keyids(role)?;
+        if !listed.iter().any(|known| known == id.as_str()) {
+            listed.push(id.as_str().into());
+        }
+        self.threshold(role, 2)?;
+        self.terminating(role, true)
+    }
+
     /// Delegates to a role no more; keys that no other role has are dropped.
     pub fn undelegate(&mut self, role: &str) -> Result<(), CeremonyError> {
         crate::delegated::check_name(role).map_err(rule)?;

@@ -65,7 +65,7 @@ fn every_example_loads() {
         }
     }
     let listed = example("README.md").0.matches(".toml` |").count();
-    assert_eq!((count, listed), (6, 6));
+    assert_eq!((count, listed), (7, 7));
 }
 
 #[test]
@@ -612,6 +612,9 @@ fn examples_sort_paths_as_they_say() {
             "/root/dev/+f/123/456/pkg-1.0%2Bl-py3-none-any.whl",
             "Immutable Fetch",
         ),
+        ("channels.toml", "/internal/app/app-1.0.tgz", "Immutable Publish"),
+        ("channels.toml", "/external/app-1.0.tgz", "Immutable Publish"),
+        ("channels.toml", "/status", "Ignore"),
         ("npm.toml", "/@acme%2ftuf-demo", "Unnamed"),
         ("npm.toml", "/@acme/tuf-demo/-/tuf-demo-1.0.0.tgz", "Immutable Fetch"),
         ("npm.toml", "/@acme%2ftuf-demo/-/tuf-demo-1.0.0.tgz", "Refused"),

@@ -204,6 +204,17 @@ pub(super) fn within(name: &str, scopes: &[&[String]], file: &RoleFile) -> Resul
     Ok(())
 }
 
+/// The roles whose targets the gate observes, and a team countersigns: those that the bins' key signs with others.
+pub fn observed<'a>(below: &'a Delegations, bins: &'a str) -> impl Iterator<Item = &'a DelegatedRole> {
+    custom(below).filter(move |role| role.threshold > 1 && role.keyids.iter().any(|id| id == bins))
+}
+
+/// Whether a role speaks for a path, for every client.
+pub fn speaks_for(role: &DelegatedRole, path: &TargetPath) -> bool {
+    let fits = |pattern: &String| pattern::matches_for_all(pattern, path.as_str());
+    role.paths.iter().flatten().any(fits)
+}
+
 /// Whether a pattern matches nothing that the patterns of its delegator do not. `?` in those is not looked into.
 fn inside(delegator: &[String], pattern: &str) -> bool {
     let fits = |outer: &String| outer == pattern || (!outer.contains('?') && pattern::matches(outer, pattern));

@@ -47,6 +47,12 @@ impl Intake {
         self.parts.ledger.submissions().await
     }
 
+    /// What waits for those who countersign a role.
+    pub async fn offered(&self, role: &str) -> Result<Option<String>, LedgerError> {
+        let offer = self.parts.ledger.offered(role).await?;
+        Ok(offer.map(|offer| offer.body))
+    }
+
     /// Queues files for the signer, durably, and wakes it.
     pub async fn submit(
         &self,

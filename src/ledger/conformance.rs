@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use crate::{digest::Digest, target::TargetPath};
 
 use super::{
-    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Provenance, Publication,
-    Reservation, Reserved, Seq, State, Submission, Submitted, Target, memory::MemoryLedger, rule, sqlite::SqliteLedger,
+    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Provenance,
+    Publication, Reservation, Reserved, Seq, State, Submission, Submitted, Target, memory::MemoryLedger, rule,
+    sqlite::SqliteLedger,
 };
 
 /// Makes a test of each function for each ledger.

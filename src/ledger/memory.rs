@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use crate::{digest::Digest, target::TargetPath};
 
 use super::{
-    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift, lease::Lease,
-    range, rule, submission,
+    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
+    Reservation, ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift,
+    lease::Lease, range, rule, submission,
 };
 
 /// The ledger in memory.
@@ -35,6 +35,7 @@ struct Tables {
     last_intent: u64,
     submissions: BTreeMap<u64, Submission>,
     last_submission: u64,
+    offers: BTreeMap<String, Offer>,
     drifts: BTreeMap<TargetPath, Drift>,
     roles: BTreeMap<String, RoleRow>,
     lease: Option<Lease>,
@@ -221,6 +222,19 @@ impl Ledger for MemoryLedger {
         tables.submissions.retain(|id, _| !ids.contains(id));
         tables.audit.extend(audit);
         Ok(())
+    }
+
+    async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError> {
+        let mut tables = self.fenced(fence)?;
+        match offer.body.is_empty() {
+            true => tables.offers.remove(&offer.role),
+            false => tables.offers.insert(offer.role.clone(), offer),
+        };
+        Ok(())
+    }
+
+    async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError> {
+        Ok(self.tables().offers.get(role).cloned())
     }
 
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {

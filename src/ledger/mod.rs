@@ -268,6 +268,15 @@ pub struct Submission {
     pub at: Timestamp,
 }
 
+/// Files that the signer has signed for a role, and that wait for those who countersign them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Offer {
+    /// The role.
+    pub role: String,
+    /// As it is to be submitted, `{"roles": {…}}`.
+    pub body: String,
+}
+
 /// The ledger's answer to [`Ledger::submit`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Submitted {
@@ -425,6 +434,12 @@ pub trait Ledger: Send + Sync {
 
     /// Ends submissions, listed or refused, and writes audit lines, in one commit.
     async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
+
+    /// Puts an offer in place of the role's last one; an empty body takes that away.
+    async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError>;
+
+    /// What is offered for a role.
+    async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError>;
 
     /// Takes or renews the signer's lease for `ttl_secs`: the same fence for the same holder while it lasts, `None`
     /// while another holds it, else (lapsed, given up, never taken) the next fence.

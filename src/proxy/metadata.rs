@@ -1,13 +1,16 @@
 //! `/metadata`: signed files from the catalog. Nothing below the prefix is ever proxied or recorded.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
-use super::{Gate, host::as_written, probe::Refused, problem::Problem};
+use super::{Gate, answer::Head, host::as_written, probe::Refused, problem::Problem};
 use crate::{
     catalog::respond::{Reply, preferred, respond},
     config::Access,
 };
+
+/// What waits for a team's signature, below the metadata prefix.
+const PENDING: &str = "pending/";
 
 impl Gate {
     /// Whether anybody may read the metadata at this moment.
@@ -35,6 +38,28 @@ impl Gate {
         }
     }
 
+    /// What the gate observed for a role, and signed, for those who countersign it.
+    async fn serve_offer(&self, session: &mut Session, role: &str) -> Result<()> {
+        let answer = match self.intake().offered(role).await {
+            Ok(Some(body)) => Ok(body),
+            Ok(None) => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "pending",
+                "nothing waits for a signature there",
+            )),
+            Err(error) => Err(error.into()),
+        };
+        match answer {
+            Ok(body) => {
+                let mut head = Head::new(StatusCode::OK)?;
+                head.set(header::CONTENT_TYPE, "application/json")?;
+                head.set(header::CACHE_CONTROL, "no-store")?;
+                head.write_with(self, session, body.into()).await
+            }
+            Err(problem) => self.answer_problem(session, &problem).await,
+        }
+    }
+
     /// Answers a GET or HEAD of a metadata file.
     pub(super) async fn serve_metadata(&self, session: &mut Session, file: &str) -> Result<()> {
         let probed = match self.may_read(session).await {
@@ -45,6 +70,9 @@ impl Gate {
                     .await;
             }
         };
+        if let Some(role) = file.strip_prefix(PENDING) {
+            return self.serve_offer(session, role).await;
+        }
         let document = match self.parts().catalog.document(file).await {
             Ok(document) => document,
             Err(error) => {

@@ -21,6 +21,7 @@ use crate::{
 
 use super::{
     Signer, SignerError,
+    observed::Observed,
     recover::{damaged, parse, versions},
     shape::{Shape, TARGETS},
     state::State,
@@ -38,6 +39,8 @@ pub(super) struct Custom {
     pub(super) files: Files,
     /// A newer targets.json that root's keys signed, not listed yet.
     pub(super) proposed: Option<Proposed>,
+    /// What the gate observes for roles that are countersigned; `None` until it was looked for.
+    pub(super) observed: Option<BTreeMap<String, Observed>>,
 }
 
 /// A targets.json in the depot that is newer than the listed one.

@@ -9,6 +9,7 @@ mod collect;
 mod delegated;
 mod grow;
 mod kept;
+mod observed;
 mod publish;
 mod recover;
 mod refresh;
@@ -397,6 +398,7 @@ impl Signer {
         };
         let turn = self.work(&mut state, now).await?;
         let turn = self.grow(&mut state, turn, now).await?;
+        self.offer(&mut state, now).await?;
         self.state = Some(state);
         Ok(turn)
     }

@@ -26,7 +26,9 @@ use super::{
     Signer, SignerError,
     batch::{Bin, Caps, Judge, Rows},
     delegated::Taken,
-    kept, recover,
+    kept,
+    observed::Observed,
+    recover,
     refresh::{Due, Versions},
     seal::seal,
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
@@ -65,6 +67,10 @@ impl Signer {
             plan.bins.entry(*bin).or_default();
         }
         let listed = !plan.bins.is_empty() || due.listed() || taken.lists();
+        for role in state.custom.observed.iter_mut().flat_map(BTreeMap::values_mut) {
+            plan.batch.forgotten.iter().for_each(|path| role.forget(path));
+            plan.batch.targets.iter().for_each(|target| role.see(target));
+        }
         let snapshot_due = listed || due.snapshot;
         let mut roles: Vec<String> = plan.bins.keys().map(|bin| state.shape.role(*bin)).collect();
         for (role, wanted) in [
@@ -163,10 +169,17 @@ impl Signer {
             }
             state.custom.top = Some(targets.signed.clone());
             state.custom.proposed = None;
+            state.custom.observed = None;
         }
         if taken.lists() {
             state.custom.files = taken.files.clone();
             self.expiries(&state.custom.files);
+            state
+                .custom
+                .observed
+                .iter_mut()
+                .flat_map(BTreeMap::values_mut)
+                .for_each(Observed::touch);
         }
         // Before they are written, like every version.
         for (role, (version, _)) in &entered {

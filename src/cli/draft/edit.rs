@@ -23,6 +23,10 @@ pub struct Edits {
     /// End the search for a target at a role, whether it lists it or not; with `=no`, go on after it
     #[arg(long, value_name = "NAME[=no]", value_parser = terminating)]
     terminating: Vec<(String, bool)>,
+    /// Let the gate list what it observes below a role's paths, to be countersigned by the role's other keys: two must sign,
+    /// the gate and one of them
+    #[arg(long, value_name = "NAME")]
+    observed: Vec<String>,
     /// Delegate to a role no more
     #[arg(long, value_name = "NAME")]
     remove_role: Vec<String>,
@@ -70,6 +74,7 @@ impl Edits {
     pub fn none(&self) -> bool {
         self.role.is_empty()
             && self.terminating.is_empty()
+            && self.observed.is_empty()
             && self.remove_role.is_empty()
             && self.add_key.is_empty()
             && self.remove_key.is_empty()
@@ -86,6 +91,9 @@ impl Edits {
         }
         for (role, patterns) in &self.role {
             proposal.delegate(role, patterns).map_err(failed)?;
+        }
+        for role in &self.observed {
+            proposal.observe(role).map_err(failed)?;
         }
         for (role, ends) in &self.terminating {
             proposal.terminating(role, *ends).map_err(failed)?;

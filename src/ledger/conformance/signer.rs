@@ -18,6 +18,7 @@ suite! {
     only_the_newest_fence_writes
     a_refused_batch_leaves_nothing
     submissions_wait_one_version_after_another
+    one_offer_a_role_stands
 }
 
 fn target(text: &str, seq: Seq, state: State) -> Target {
@@ -401,4 +402,21 @@ async fn submissions_wait_one_version_after_another(ledger: &dyn Ledger) {
         ));
     }
     assert_eq!(submit("team-c", 1, "more").await, Submitted::Full);
+}
+
+async fn one_offer_a_role_stands(ledger: &dyn Ledger) {
+    let offer = |body: &str| Offer {
+        role: "docs".into(),
+        body: body.into(),
+    };
+    let fence = leased(ledger).await;
+    for body in ["one", "two"] {
+        ledger.offer(fence, offer(body)).await.unwrap();
+        assert_eq!(ledger.offered("docs").await.unwrap(), Some(offer(body)));
+    }
+    assert_eq!(ledger.offered("other").await.unwrap(), None);
+    let stale = ledger.offer(Fence(fence.0 - 1), offer("three")).await;
+    assert!(matches!(stale, Err(LedgerError::Fenced { .. })));
+    ledger.offer(fence, offer("")).await.unwrap();
+    assert_eq!(ledger.offered("docs").await.unwrap(), None);
 }

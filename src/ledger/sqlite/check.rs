@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::ledger::{Drift, Intent, Observation, Reservation, RoleRow, State, Submission, Target, lease::Lease};
+use crate::ledger::{Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target, lease::Lease};
 
 use super::{audit, fault::Fault, read, schema, stored::Numbered};
 
@@ -15,6 +15,7 @@ pub(super) fn everything(conn: &Connection) -> Result<(), Fault> {
     read::walk(conn, |_: &Reservation| {})?;
     read::walk(conn, |_: &Intent| {})?;
     read::walk(conn, |_: &Submission| {})?;
+    read::walk(conn, |_: &Offer| {})?;
     read::walk(conn, |_: &Drift| {})?;
     read::walk(conn, |_: &RoleRow| {})?;
     read::walk(conn, |_: &Lease| {})?;

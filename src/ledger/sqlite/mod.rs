@@ -30,7 +30,7 @@ use crate::target::TargetPath;
 
 use self::{changes::Changes, fault::Fault, readers::Readers, writer::Writer};
 use super::{
-    AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
+    AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication, Reservation,
     ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
 };
 
@@ -162,6 +162,17 @@ impl Ledger for SqliteLedger {
         let ids = ids.to_vec();
         let work = move |conn: &_| publish::end_submissions(conn, fence, &ids, &audit);
         self.writer.write(work).await
+    }
+
+    async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError> {
+        self.writer.write(move |conn| publish::offer(conn, fence, &offer)).await
+    }
+
+    async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError> {
+        let role = role.to_owned();
+        self.readers
+            .read(move |conn| row::one(conn, "WHERE role = ?", [&role]))
+            .await
     }
 
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {

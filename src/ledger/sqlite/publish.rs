@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use crate::{
     digest::Digest,
-    ledger::{AuditLine, Batch, Fence, Publication, RoleRow, State, Target},
+    ledger::{AuditLine, Batch, Fence, Offer, Publication, RoleRow, State, Target},
 };
 
 use super::{
@@ -87,6 +87,17 @@ pub(super) fn end_submissions(conn: &Connection, fence: Fence, ids: &[u64], line
             .execute([id.cast_signed()])?;
     }
     audit::append(conn, lines)
+}
+
+/// See [`Ledger::offer`](crate::ledger::Ledger::offer).
+pub(super) fn offer(conn: &Connection, fence: Fence, offer: &Offer) -> Result<(), Fault> {
+    admit(conn, fence)?;
+    if !offer.body.is_empty() {
+        return put(conn, offer);
+    }
+    conn.prepare_cached("DELETE FROM offer WHERE role = ?")?
+        .execute([&offer.role])?;
+    Ok(())
 }
 
 /// Changes a role's row, which is made when it is missing.

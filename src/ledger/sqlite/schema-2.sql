@@ -7,3 +7,10 @@ CREATE TABLE submission (
     at INTEGER NOT NULL,
     sum BLOB NOT NULL
 ) STRICT;
+
+-- Files that wait for those who countersign them.
+CREATE TABLE offer (
+    role TEXT NOT NULL PRIMARY KEY,
+    body TEXT NOT NULL, -- JSON
+    sum BLOB NOT NULL
+) STRICT, WITHOUT ROWID;

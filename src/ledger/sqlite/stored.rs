@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     digest::Digest,
     ledger::{
-        Drift, Fence, Intent, Observation, Provenance, Publication, Reservation, RoleRow, State, Submission, Target,
-        lease::Lease,
+        Drift, Fence, Intent, Observation, Offer, Provenance, Publication, Reservation, RoleRow, State, Submission,
+        Target, lease::Lease,
     },
     target::TargetPath,
 };
@@ -173,6 +173,22 @@ impl Stored for Intent {
             provenance: row.variant(2)?,
             who: row.text(3)?,
             at: row.time(4)?,
+        })
+    }
+}
+
+impl Stored for Offer {
+    const TABLE: &'static str = "offer";
+    const COLUMNS: &'static str = "role, body";
+
+    fn cells(&self) -> Vec<Value> {
+        vec![text(&self.role), text(&self.body)]
+    }
+
+    fn read(row: &Cells<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            role: row.text(0)?,
+            body: row.text(1)?,
         })
     }
 }

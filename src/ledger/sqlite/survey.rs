@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row as SqlRow, types::ValueRef};
 
 use crate::ledger::{
-    Drift, Intent, Observation, Reservation, RoleRow, State, Submission, Target,
+    Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target,
     lease::Lease,
     survey::{Abandoned, Damage, Row, Walker},
 };
@@ -56,6 +56,8 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
         numbers.submissions = numbers.submissions.max(waits.id);
         Some(Row::Submission(waits))
     })?;
+    // Made again by the signer: whole or not is all there is to it.
+    table(conn, out, "ORDER BY role", |_: Offer| None)?;
     table(conn, out, "ORDER BY path", |drift: Drift| Some(Row::Drift(drift)))?;
     let chain = audit::walk(conn, |number, line| {
         let given = match line {

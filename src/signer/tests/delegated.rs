@@ -8,6 +8,7 @@ use super::{
     world::{View, World},
 };
 use crate::{
+    clock::whole_seconds,
     delegated::tests::{delegations, envelope, id, role, signed},
     depot::Depot as _,
     ledger::{Provenance, State, Submission, Submitted},
@@ -28,7 +29,8 @@ impl World {
             "name": "bins", "keyids": [id(BINS)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
         });
         let mut targets = signed(version, &[]);
-        targets["expires"] = json!("2100-01-01T00:00:00Z");
+        let year = jiff::SignedDuration::from_hours(24 * 365);
+        targets["expires"] = whole_seconds(self.clock.now() + year).to_string().into();
         targets["delegations"] = match key {
             Some(key) => delegations(&[key, BINS], &[role("team-a", &[key], 1, paths), bins]),
             None => delegations(&[BINS], &[bins]),

@@ -13,8 +13,8 @@ use super::world::View;
 use crate::{
     depot::{Depot, DepotError, Stored},
     ledger::{
-        AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Publication, Reservation,
-        ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
+        AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
+        Reservation, ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
     },
     target::TargetPath,
 };
@@ -106,6 +106,8 @@ through! {
     async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError>;
     async fn submissions(&self) -> Result<Vec<Submission>, LedgerError>;
     async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
+    async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError>;
+    async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError>;
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;
     async fn end_lease(&self, fence: Fence) -> Result<(), LedgerError>;
     async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError>;
