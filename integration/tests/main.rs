@@ -46,6 +46,7 @@ mod scenarios;
 mod secure_upstream;
 mod structure;
 mod surface;
+mod team;
 mod tls;
 mod uploads;
 mod verify;

@@ -1,5 +1,7 @@
 //! What is wrong with a draft.
 
+use crate::delegated::Refusal;
+
 /// A draft that cannot be taken further.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +32,9 @@ pub enum CeremonyError {
     /// It follows other metadata than what stands there.
     #[error("{0}")]
     Stale(String),
+    /// A role's file that the gate would not take.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Two files that are not the same draft.
     #[error("they are drafts of different metadata: {0} and {1}")]
     Different(crate::digest::Digest, crate::digest::Digest),
@@ -37,13 +42,14 @@ pub enum CeremonyError {
 
 impl CeremonyError {
     /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Malformed(_) => Some("take the file from where it was written, whole and unchanged"),
             Self::Altered(_) => Some("sign nothing of it: take the draft from who made it, or make a new one"),
             Self::Expired(_) => Some("make a new draft, with `--expires`"),
             Self::Missing(_) => Some("`status` shows who has not signed"),
             Self::Stale(_) => Some("make a new draft from what stands there now"),
+            Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Rule(_) | Self::NotASigner { .. } | Self::Different(..) => None,
         }
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{CeremonyError, Draft, Entry, Kind, Moment, Published, diff, tally};
+use super::{CeremonyError, Draft, Entry, Kind, Moment, Published, diff, ring::Label, tally};
 use crate::{
     digest::Digest,
     tuf::{canonical, json, verify::Unverified},
@@ -90,11 +90,6 @@ impl Draft {
 
     /// The file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let signatures: Vec<_> = self
-            .signatures
-            .iter()
-            .map(|(keyid, signature)| json!({"keyid": keyid, "sig": hex::encode(signature)}))
-            .collect();
         let file = File {
             format: FORMAT.to_owned(),
             role: self.kind,
@@ -103,7 +98,7 @@ impl Draft {
             fingerprint: self.fingerprint,
             signed_by: self.entries.clone(),
             published: self.published.clone(),
-            proposed: json!({"signatures": signatures, "signed": self.signed}),
+            proposed: self.proposed(),
             current: self.current.clone(),
             root: (self.kind == Kind::Targets).then(|| self.root.clone()),
         };
@@ -112,22 +107,19 @@ impl Draft {
         text
     }
 
+    /// The envelope of what it proposes, with the signatures so far.
+    pub(super) fn proposed(&self) -> Value {
+        enveloped(&self.signed, &self.signatures)
+    }
+
     fn check_entry(&self, entry: &Entry) -> Result<(), CeremonyError> {
-        let label = self.label(&entry.keyid);
-        let altered = |what: &str| Err(CeremonyError::Altered(format!("the record of {label} {what}")));
-        if self.signatures.iter().all(|(keyid, _)| *keyid != entry.keyid) {
-            return altered("has no signature beside it");
-        }
-        if self.entries.iter().any(|known| known.keyid == entry.keyid) {
-            return altered("stands twice");
-        }
-        if label.name.as_deref().unwrap_or_default() != entry.name {
-            return altered(&format!("has another name, `{}`", entry.name));
-        }
-        match entry.fingerprint == self.fingerprint {
-            true => Ok(()),
-            false => altered(&format!("is of what has the fingerprint {}", entry.fingerprint)),
-        }
+        check_entry(
+            entry,
+            &self.label(&entry.keyid),
+            self.fingerprint,
+            &self.signatures,
+            &self.entries,
+        )
     }
 
     fn check_published(&self, published: &Published) -> Result<(), CeremonyError> {
@@ -144,8 +136,44 @@ impl Draft {
     }
 }
 
+/// An envelope as JSON, with whatever signatures there are.
+pub(super) fn enveloped(signed: &Value, signatures: &Signatures) -> Value {
+    let line = |(keyid, signature): &(String, Vec<u8>)| json!({"keyid": keyid, "sig": hex::encode(signature)});
+    let lines: Vec<_> = signatures.iter().map(line).collect();
+    json!({"signatures": lines, "signed": signed})
+}
+
+/// Whether a line of the record is that of one of the signatures on what has this fingerprint, after the lines `known`.
+pub(super) fn check_entry(
+    entry: &Entry,
+    label: &Label,
+    fingerprint: Digest,
+    signatures: &Signatures,
+    known: &[Entry],
+) -> Result<(), CeremonyError> {
+    let altered = |what: &str| Err(CeremonyError::Altered(format!("the record of {label} {what}")));
+    if signatures.iter().all(|(keyid, _)| *keyid != entry.keyid) {
+        return altered("has no signature beside it");
+    }
+    if known.iter().any(|known| known.keyid == entry.keyid) {
+        return altered("stands twice");
+    }
+    if label.name.as_deref().unwrap_or_default() != entry.name {
+        return altered(&format!("has another name, `{}`", entry.name));
+    }
+    match entry.fingerprint == fingerprint {
+        true => Ok(()),
+        false => altered(&format!("is of what has the fingerprint {}", entry.fingerprint)),
+    }
+}
+
 /// Whether the changes that a file tells are those it proposes.
-fn unaltered(told: &[String], changes: &[String], fingerprint: Digest, signed: &Value) -> Result<(), CeremonyError> {
+pub(super) fn unaltered(
+    told: &[String],
+    changes: &[String],
+    fingerprint: Digest,
+    signed: &Value,
+) -> Result<(), CeremonyError> {
     let only = |lines: &[String], others: &[String]| -> Vec<String> {
         lines.iter().filter(|line| !others.contains(line)).cloned().collect()
     };

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tough::schema::{self, RoleType, Signed, decoded::Decoded};
 
-use super::{CeremonyError, Draft, Kind, Moment, Published, rules::rule, tally};
+use super::{
+    CeremonyError, Draft, Kind, Moment, Published,
+    rules::rule,
+    tally::{self, Authority},
+};
 use crate::{
     digest::Digest,
     tuf::{
@@ -26,15 +30,7 @@ impl Draft {
             .filter(|authority| !authority.met())
             .collect();
         if !short.is_empty() {
-            let lines: Vec<_> = short
-                .iter()
-                .map(|authority| {
-                    let missing = authority.signers.iter().filter(|signer| !signer.signed);
-                    let names: Vec<_> = missing.map(|signer| signer.key.to_string()).collect();
-                    let (count, root) = (authority.missing(), authority.root);
-                    format!("{count} more of root {root}'s signers must sign: {}", names.join(", "))
-                })
-                .collect();
+            let lines: Vec<_> = short.iter().map(Authority::shortage).collect();
             return Err(CeremonyError::Missing(lines.join("; ")));
         }
         Ok(())

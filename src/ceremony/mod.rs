@@ -1,4 +1,4 @@
-//! Ceremonies by file: drafts of root and of offline targets, the signatures gathered on them, and the record that stays.
+//! Ceremonies by file: drafts of root, of offline targets and of roles that teams sign, the signatures gathered on them, and the record that stays.
 //!
 //! A draft carries the metadata it follows, so that a reviewer without network sees the whole chain and every change. It
 //! becomes the record once it is published. Pure values: nothing here opens a key, reads a clock or a disk, or publishes.
@@ -13,6 +13,7 @@ mod ring;
 mod rules;
 mod signatures;
 mod tally;
+pub mod team;
 
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use self::{
     error::CeremonyError,
     file::MAX_DRAFT,
     proposal::Proposal,
+    tally::{Authority, Signer},
 };

@@ -14,11 +14,13 @@ use crate::tuf::{
     verify::{self, VerifyError},
 };
 
-/// One threshold: that of the current root, of the new root, or of a root's targets.
+/// One threshold: that of the current root, of the new root, of a root's targets, or of a role that another delegates to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Authority {
-    /// Version of the root that says so.
-    pub root: u64,
+    /// The role that says so: `root`, or who delegates.
+    pub by: String,
+    /// Its version.
+    pub version: u64,
     /// Signatures needed.
     pub threshold: u64,
     /// Its keys.
@@ -37,14 +39,20 @@ pub struct Signer {
 impl Authority {
     /// The keys of a role, and which of them made one of `signatures`, which are good.
     pub(super) fn of(root: &Value, role: RoleType, signatures: &[(String, Vec<u8>)]) -> Self {
-        let roles = Roles::of(Kind::Root, root);
-        let listed = roles.roles.get(&*role.to_string());
+        Self::listed(Kind::Root, "root", root, &role.to_string(), signatures)
+    }
+
+    /// The same for a role that `by`, whose `signed` object is given, lists.
+    pub(super) fn listed(kind: Kind, by: &str, signed: &Value, role: &str, signatures: &[(String, Vec<u8>)]) -> Self {
+        let roles = Roles::of(kind, signed);
+        let listed = roles.roles.get(role);
         let signer = |id: &&str| Signer {
             key: roles.label(id),
             signed: signatures.iter().any(|(keyid, _)| keyid == id),
         };
         Self {
-            root: super::rules::version(root),
+            by: by.to_owned(),
+            version: super::rules::version(signed),
             threshold: listed.map_or(0, |listed| listed.threshold),
             signers: listed.iter().flat_map(|listed| &listed.keyids).map(signer).collect(),
         }
@@ -60,6 +68,17 @@ impl Authority {
         self.threshold > 0 && self.valid() >= self.threshold
     }
 
+    /// `2 more of root 1's signers must sign: …`
+    pub fn shortage(&self) -> String {
+        let missing = self.signers.iter().filter(|signer| !signer.signed);
+        let names: Vec<_> = missing.map(|signer| signer.key.to_string()).collect();
+        let (count, by, version) = (self.missing(), &self.by, self.version);
+        format!(
+            "{count} more of {by} {version}'s signers must sign: {}",
+            names.join(", ")
+        )
+    }
+
     /// Signatures still needed.
     pub fn missing(&self) -> u64 {
         self.threshold.saturating_sub(self.valid())
@@ -69,10 +88,11 @@ impl Authority {
 /// `root 1 needs 2 of 3 signatures and has 1: missing …`
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (root, threshold, all, valid) = (self.root, self.threshold, self.signers.len(), self.valid());
+        let (by, version, threshold) = (&self.by, self.version, self.threshold);
+        let (all, valid) = (self.signers.len(), self.valid());
         write!(
             f,
-            "root {root} asks for {threshold} of {all} signatures, {valid} are there"
+            "{by} {version} asks for {threshold} of {all} signatures, {valid} are there"
         )?;
         for signer in &self.signers {
             let state = if signer.signed { "signed " } else { "missing" };

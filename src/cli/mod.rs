@@ -23,6 +23,7 @@ use crate::{
 mod ask;
 mod audit;
 mod ceremony;
+mod delegation;
 mod draft;
 mod drift;
 pub mod get;
@@ -53,6 +54,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Audit),
+    Delegation(delegation::Delegation),
     Drift(drift::Drift),
     Get(get::GetArgs),
     Init(ceremony::Init),
@@ -92,6 +94,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Audit(audit) => audit.run(),
+            Command::Delegation(delegation) => delegation.run(),
             Command::Drift(drift) => drift.run(),
             Command::Get(get) => block_on(get::run(get)).and_then(|done| Ok(done?)),
             Command::Plan(plan) => plan.run(),

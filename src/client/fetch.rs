@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE,
-        RETRY_AFTER, USER_AGENT,
+        ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
+        LOCATION, RANGE, RETRY_AFTER, USER_AGENT,
     },
 };
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use url::Url;
@@ -29,6 +29,9 @@ use self::connect::{Plain, Tls};
 pub use self::{error::FetchError, problem::Problem, stream::Stream};
 use super::notice::{self, Notice, Notices};
 use crate::tls::{Roots, plain};
+
+/// What we call ourselves.
+const NAME: &str = concat!("tufgate/", env!("CARGO_PKG_VERSION"));
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
@@ -188,14 +191,18 @@ impl Fetcher {
         (self.notices)(notice);
     }
 
-    /// A whole file of at most `limit` bytes. Redirects are refused: metadata lies where the caller says.
-    pub async fn bytes(&self, url: &str, limit: u64) -> Result<Bytes, FetchError> {
-        let mut stream = self.open(Ask::whole(url, limit)).await?.stream;
+    /// All of a body.
+    pub async fn whole(mut stream: Stream) -> Result<Bytes, FetchError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = stream.next().await? {
             whole.extend_from_slice(&piece);
         }
         Ok(whole.freeze())
+    }
+
+    /// A whole file of at most `limit` bytes. Redirects are refused: metadata lies where the caller says.
+    pub async fn bytes(&self, url: &str, limit: u64) -> Result<Bytes, FetchError> {
+        Self::whole(self.open(Ask::whole(url, limit)).await?.stream).await
     }
 
     /// Asks, follows redirects as far as they may be followed, and gives the answer if it is a 200, or a 206 to a
@@ -248,29 +255,75 @@ impl Fetcher {
         let mut request = Request::get(uri)
             .header(ACCEPT, "*/*")
             .header(ACCEPT_ENCODING, "identity")
-            .header(USER_AGENT, concat!("tufgate/", env!("CARGO_PKG_VERSION")));
+            .header(USER_AGENT, NAME);
         if ask.from > 0 {
             request = request.header(RANGE, format!("bytes={}-", ask.from));
             if let Some(etag) = ask.if_range {
                 request = request.header(IF_RANGE, etag);
             }
         }
-        let request = request.body(Empty::new()).map_err(|error| broken(error.to_string()))?;
+        let request = request
+            .body(Full::default())
+            .map_err(|error| broken(error.to_string()))?;
+        self.exchange(at, ask.url, request, self.timeouts.idle).await
+    }
+
+    /// Posts JSON and takes whatever answer comes, its body up to `limit` bytes. `prefer` are the seconds that the answer
+    /// may be held back (RFC 7240, 4.3). Nothing is asked again: who posts knows what that would mean.
+    pub async fn post(
+        &self,
+        url: &str,
+        body: Bytes,
+        prefer: Option<u64>,
+        limit: u64,
+    ) -> Result<(StatusCode, HeaderMap, Stream), FetchError> {
+        let at = parse(url)?;
+        let broken = |detail: String| FetchError::Broken {
+            url: url.to_owned(),
+            detail,
+        };
+        let mut request = Request::post(at.as_str())
+            .header(ACCEPT, "application/json, application/problem+json")
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, NAME);
+        if let Some(seconds) = prefer {
+            request = request.header("prefer", format!("wait={seconds}"));
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| broken(error.to_string()))?;
+        let patience = self.timeouts.idle + Duration::from_secs(prefer.unwrap_or_default());
+        let answer = self.exchange(&at, url, request, patience).await?;
+        let (head, body) = answer.into_parts();
+        let stream = Stream::new(url.to_owned(), body, limit, self.timeouts);
+        Ok((head.status, head.headers, stream))
+    }
+
+    async fn exchange(
+        &self,
+        at: &Url,
+        url: &str,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, FetchError> {
         let answer = if at.scheme() == "https" {
-            self.tls(ask.url)?.request(request)
+            self.tls(url)?.request(request)
         } else {
             self.plain.request(request)
         };
-        match timeout(self.timeouts.idle, answer).await {
+        match timeout(patience, answer).await {
             Err(_) => Err(FetchError::Timeout {
-                url: ask.url.to_owned(),
+                url: url.to_owned(),
                 what: "no answer",
             }),
             Ok(Err(error)) if connect::is_tls(&error) => Err(FetchError::Tls {
-                url: ask.url.to_owned(),
+                url: url.to_owned(),
                 detail: plain(chain(&error)),
             }),
-            Ok(Err(error)) => Err(broken(chain(&error))),
+            Ok(Err(error)) => Err(FetchError::Broken {
+                url: url.to_owned(),
+                detail: chain(&error),
+            }),
             Ok(Ok(answer)) => Ok(answer),
         }
     }
@@ -336,15 +389,9 @@ impl Fetcher {
         if !Problem::announced(answer.headers()) {
             return None;
         }
-        let mut stream = Stream::new(url.to_owned(), answer.into_body(), problem::MOST, self.timeouts);
-        let whole = async {
-            let mut whole = BytesMut::new();
-            while let Some(piece) = stream.next().await.ok()? {
-                whole.extend_from_slice(&piece);
-            }
-            Some(whole)
-        };
-        Problem::parse(&timeout(self.timeouts.connect, whole).await.ok()??)
+        let stream = Stream::new(url.to_owned(), answer.into_body(), problem::MOST, self.timeouts);
+        let whole = timeout(self.timeouts.connect, Self::whole(stream)).await.ok()?;
+        Problem::parse(&whole.ok()?)
     }
 }
 

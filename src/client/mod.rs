@@ -8,6 +8,7 @@
 //! One [`Client`] is one update: what its refresh saw holds for all look-ups until the next. Several clients and
 //! processes may share a store; a lock makes them take turns, and no version in it ever goes back.
 
+pub mod chain;
 pub mod delegation;
 pub mod download;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod public;
 mod roots;
 mod search;
 pub mod store;
+pub mod submit;
 pub mod trusted;
 mod update;
 

@@ -200,6 +200,24 @@ impl Trusted {
         Ok(targets)
     }
 
+    /// Whether bytes are those that the snapshot lists of a role, by length, hashes and version: neither its signatures nor
+    /// its expiry count. For those who are to sign what comes next.
+    pub fn pinned(&self, bytes: &[u8], role: &str) -> Result<(), ClientError> {
+        let name = format!("{role}.json");
+        let listed = self.targets_listing(role)?;
+        check_bytes(&name, bytes, listed)?;
+        let file = Unverified::parse(bytes).map_err(|error| judged(&name, error))?;
+        let version = file.signed()["version"].as_u64();
+        match version == Some(listed.version.get()) {
+            true => Ok(()),
+            false => Err(refused(
+                name,
+                Attack::MixAndMatch,
+                "it has another version than the snapshot lists",
+            )),
+        }
+    }
+
     /// The keys of the top-level targets role.
     pub fn targets_keys(&self) -> Result<Keys, ClientError> {
         Keys::of_root(&self.root, RoleType::Targets).map_err(|error| judged("root.json", error))

@@ -39,6 +39,16 @@ pub struct Caps {
     pub targets: u64,
 }
 
+/// What a gate takes by default.
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            bytes: 1_000_000,
+            targets: 2_000,
+        }
+    }
+}
+
 /// A role's file.
 #[derive(Clone, Debug)]
 pub struct RoleFile {

@@ -117,31 +117,10 @@ impl Walk<'_> {
                 ));
             }
             let patterns = role.paths.as_deref().unwrap_or_default();
-            if let Some(delegator) = scope.last()
-                && let Some(foreign) = patterns.iter().find(|pattern| !inside(delegator, pattern))
-            {
-                return Err(Refusal::malformed(
-                    Some(name),
-                    format!("its pattern `{foreign}` is not inside those of the role that delegates to it"),
-                ));
-            }
-            let file = self.file(below, role)?;
             let mut scopes = scope.to_vec();
             scopes.push(patterns);
-            for path in file.targets.keys() {
-                let inside = |patterns: &&[String]| {
-                    let fits = |pattern: &String| pattern::matches_for_all(pattern, path.as_str());
-                    patterns.iter().any(fits)
-                };
-                if !scopes.iter().all(inside) {
-                    let why = format!("the target `{path}` is not inside the paths that are delegated to it");
-                    let hint = format!(
-                        "its paths are {}; `*` stops at `/` and takes no leading dot",
-                        patterns.join(", ")
-                    );
-                    return Err(Refusal::malformed(Some(name), why).hint(hint));
-                }
-            }
+            let file = self.file(below, role)?;
+            within(name, &scopes, &file)?;
             if self.found.files.insert(name.to_owned(), file.clone()).is_some() {
                 return Err(Refusal::malformed(Some(name), "it is delegated to twice"));
             }
@@ -193,6 +172,36 @@ impl Walk<'_> {
 /// The named roles that others sign.
 pub fn custom(below: &Delegations) -> impl Iterator<Item = &DelegatedRole> {
     below.roles.iter().flatten().filter(|role| role.name != BINS)
+}
+
+/// Whether a role stays within the patterns that are delegated to it, the last of `scopes`, and to those above it: its
+/// targets, and the patterns that it delegates in its turn.
+pub(super) fn within(name: &str, scopes: &[&[String]], file: &RoleFile) -> Result<(), Refusal> {
+    let own = scopes.last().copied().unwrap_or_default();
+    for path in file.targets.keys() {
+        let inside = |patterns: &&[String]| {
+            let fits = |pattern: &String| pattern::matches_for_all(pattern, path.as_str());
+            patterns.iter().any(fits)
+        };
+        if !scopes.iter().all(inside) {
+            let why = format!("the target `{path}` is not inside the paths that are delegated to it");
+            let hint = format!(
+                "its paths are {}; `*` stops at `/` and takes no leading dot",
+                own.join(", ")
+            );
+            return Err(Refusal::malformed(Some(name), why).hint(hint));
+        }
+    }
+    for role in file.delegations.iter().flat_map(custom) {
+        let patterns = role.paths.as_deref().unwrap_or_default();
+        if let Some(foreign) = patterns.iter().find(|pattern| !inside(own, pattern)) {
+            return Err(Refusal::malformed(
+                Some(&role.name),
+                format!("its pattern `{foreign}` is not inside those of the role that delegates to it"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The roles whose targets the gate observes, and a team countersigns: those that the bins' key signs with others.

@@ -7,6 +7,7 @@
 
 mod file;
 mod judge;
+mod place;
 mod refusal;
 mod rules;
 mod standing;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub use self::{
     file::{Caps, RoleFile},
     judge::{Files, Next, Said, changes, custom, judge, observed, speaks_for},
+    place::Delegation,
     refusal::{Refusal, RefusalKind},
     rules::{check_name, check_top},
     standing::Standing,

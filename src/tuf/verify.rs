@@ -160,6 +160,11 @@ impl Unverified {
         Ok(Self { signed, signatures })
     }
 
+    /// What is signed; nobody has looked at its signatures.
+    pub fn signed(&self) -> &Value {
+        &self.signed
+    }
+
     /// Checks the signatures against a threshold of keys. A key counts once, however often it is listed; signatures by
     /// other keys, bad ones and such that are no hex do no harm.
     pub fn check(&self, keys: &Keys) -> Result<(), VerifyError> {

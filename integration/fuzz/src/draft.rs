@@ -86,7 +86,7 @@ fn file(choices: &mut Choices<'_>) -> Value {
 }
 
 /// Puts something else into some place.
-fn bend(choices: &mut Choices<'_>, value: &mut Value) {
+pub fn bend(choices: &mut Choices<'_>, value: &mut Value) {
     let depth = choices.below(8);
     let mut place = value;
     for _ in 0..depth {

@@ -12,6 +12,7 @@ mod naive_json;
 mod policy_prefix;
 mod root_chain;
 mod target_path;
+mod team_draft;
 
 // What the gate is made of.
 use tufgate::internals as gate;
@@ -67,5 +68,10 @@ pub const TARGETS: &[Target] = &[
         name: "target_path",
         run: target_path::run,
         seeds: target_path::seeds,
+    },
+    Target {
+        name: "team_draft",
+        run: team_draft::run,
+        seeds: draft::seeds,
     },
 ];

@@ -206,7 +206,8 @@ fn listing(proposal: &Proposal) -> String {
     text
 }
 
-fn public_key(path: &std::path::Path) -> Result<Key, CliError> {
+/// The public key in a file.
+pub fn public_key(path: &std::path::Path) -> Result<Key, CliError> {
     let text = String::from_utf8_lossy(&file::read(path)?).into_owned();
     let public = Public::parse(&text).map_err(|why| {
         let failed = CliError::failed(format_args!("`{}`: {}", path.display(), printable(&why)));

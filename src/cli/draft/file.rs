@@ -13,16 +13,21 @@ use crate::{
     cli::CliError,
 };
 
-/// A file's bytes, if they are not more than any draft has.
+/// A file's bytes, if they are not more than any draft of root or targets has.
 pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    read_up_to(path, MAX_DRAFT)
+}
+
+/// A file's bytes, if they are not more than `most`.
+pub fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| CliError::io(path, &error))?;
-    let read = file.take(MAX_DRAFT + 1).read_to_end(&mut bytes);
+    let read = file.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|error| CliError::io(path, &error))?;
-    match bytes.len() as u64 <= MAX_DRAFT {
+    match bytes.len() as u64 <= most {
         true => Ok(bytes),
         false => Err(CliError::damaged(format_args!(
-            "`{}` has more than {MAX_DRAFT} bytes",
+            "`{}` has more than {most} bytes",
             path.display()
         ))),
     }
@@ -65,6 +70,11 @@ pub fn drafts<'a>(paths: impl IntoIterator<Item = &'a Path>, kind: Kind) -> Resu
 
 /// Writes a draft, whole or not at all: `new` leaves a file that stands there alone.
 pub fn write(path: &Path, draft: &Draft, new: bool) -> Result<(), CliError> {
+    put(path, &draft.to_bytes(), new)
+}
+
+/// Writes what everybody may read, whole or not at all: `new` leaves a file that stands there alone.
+pub fn put(path: &Path, bytes: &[u8], new: bool) -> Result<(), CliError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -74,7 +84,7 @@ pub fn write(path: &Path, draft: &Draft, new: bool) -> Result<(), CliError> {
             .prefix(".draft-")
             .permissions(fs::Permissions::from_mode(0o644))
             .tempfile_in(folder)?;
-        file.write_all(&draft.to_bytes())?;
+        file.write_all(bytes)?;
         file.as_file().sync_all()?;
         match new {
             true => file.persist_noclobber(path).map_err(|refused| refused.error)?,
@@ -85,7 +95,7 @@ pub fn write(path: &Path, draft: &Draft, new: bool) -> Result<(), CliError> {
     write().map_err(|error| {
         let failed = CliError::io(path, &error);
         match error.kind() {
-            io::ErrorKind::AlreadyExists => failed.hint("name another file with `--out`, or remove that draft"),
+            io::ErrorKind::AlreadyExists => failed.hint("name another file with `--out`, or remove that one"),
             _ => failed,
         }
     })

@@ -1,7 +1,7 @@
 //! `tufgate root` and `tufgate targets`: ceremonies by file. The same four steps for both; `ceremony` has the rules.
 
-mod edit;
-mod file;
+pub(super) mod edit;
+pub(super) mod file;
 mod make;
 mod publish;
 mod roles;
@@ -73,7 +73,7 @@ impl Step {
 }
 
 /// This user, now.
-fn moment() -> Moment {
+pub(super) fn moment() -> Moment {
     Moment {
         at: SystemClock.now(),
         by: operator::who(),
@@ -81,7 +81,7 @@ fn moment() -> Moment {
 }
 
 /// A fault of a draft, for people: what others wrote moves no cursor.
-fn failed(error: CeremonyError) -> CliError {
+pub(super) fn failed(error: CeremonyError) -> CliError {
     let text = printable(&error.to_string());
     let failed = match &error {
         CeremonyError::Malformed(_) | CeremonyError::Altered(_) => CliError::damaged(text),

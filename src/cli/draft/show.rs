@@ -66,7 +66,7 @@ pub fn json(draft: &Draft) -> Value {
                 .iter()
                 .map(|signer| json!({"name": signer.key.name, "keyid": signer.key.keyid, "signed": signer.signed}));
             json!({
-                "root": authority.root,
+                "root": authority.version,
                 "threshold": authority.threshold,
                 "valid": authority.valid(),
                 "signers": signers.collect::<Vec<_>>(),

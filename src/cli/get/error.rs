@@ -109,7 +109,7 @@ impl GetError {
     }
 
     /// A refresh failed. `unproven`: the root file it began with, where no signature was ever right by it.
-    pub(super) fn of_refresh(error: ClientError, unproven: Option<PathBuf>) -> Self {
+    pub(in crate::cli) fn of_refresh(error: ClientError, unproven: Option<PathBuf>) -> Self {
         match unproven {
             Some(root) if is_signed_by_others(&error) => Self::OtherRoot { root, error },
             _ => error.into(),

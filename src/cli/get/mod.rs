@@ -2,7 +2,7 @@
 
 mod bundle;
 mod error;
-mod options;
+pub(super) mod options;
 mod plan;
 mod report;
 

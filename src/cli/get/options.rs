@@ -39,15 +39,7 @@ pub(super) fn of(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Re
     let metadata_urls = or_below_gates(&args.metadata_url, &view);
     let store = match &args.store {
         Some(store) => store.clone(),
-        None => {
-            // A relative XDG path is to be ignored (XDG Base Directory Specification).
-            let data = folder("XDG_DATA_HOME").filter(|data| data.is_absolute());
-            let home = || Some(folder("HOME")?.join(".local/share"));
-            let data = data.or_else(home).ok_or(GetError::NoDataFolder)?;
-            // However it is spelt: with `/` at its end or without.
-            let repository = Base::parse(metadata_urls.first().map(String::as_str).unwrap_or_default())?;
-            data.join("tufgate").join(Digest::of(repository.as_str()).to_string())
-        }
+        None => store_of(metadata_urls.first().map(String::as_str).unwrap_or_default(), folder)?,
     };
     if store.exists() && !store.is_dir() {
         return Err(GetError::no_folder("--store", &store));
@@ -73,6 +65,20 @@ pub(super) fn of(args: &GetArgs, folder: impl Fn(&str) -> Option<PathBuf>) -> Re
         },
         offline: args.offline,
     })
+}
+
+/// Where trusted metadata of a repository lies when nothing is said.
+pub(in crate::cli) fn store_of(
+    metadata_url: &str,
+    folder: impl Fn(&str) -> Option<PathBuf>,
+) -> Result<PathBuf, GetError> {
+    // A relative XDG path is to be ignored (XDG Base Directory Specification).
+    let data = folder("XDG_DATA_HOME").filter(|data| data.is_absolute());
+    let home = || Some(folder("HOME")?.join(".local/share"));
+    let data = data.or_else(home).ok_or(GetError::NoDataFolder)?;
+    // However it is spelt: with `/` at its end or without.
+    let repository = Base::parse(metadata_url)?;
+    Ok(data.join("tufgate").join(Digest::of(repository.as_str()).to_string()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -13,9 +13,9 @@ use hyper_util::{
 use crate::tls::Roots;
 
 /// `http` only.
-pub(super) type Plain = Client<HttpConnector, Empty<Bytes>>;
+pub(super) type Plain = Client<HttpConnector, Full<Bytes>>;
 /// `https` only.
-pub(super) type Tls = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+pub(super) type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 pub(super) fn plain(patience: Duration) -> Plain {
     Client::builder(TokioExecutor::new()).build(connector(patience))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::terminal::printable;
 
 /// The most bytes of a problem.
-pub(super) const MOST: u64 = 16 << 10;
+pub(in crate::client) const MOST: u64 = 16 << 10;
 /// The most characters of it that are shown.
 const SHOWN: usize = 300;
 /// What the gate's types begin with.
@@ -23,18 +23,20 @@ pub struct Problem {
     pub kind: Option<String>,
     /// Its detail, else its title: printable, at most 300 characters; may be empty.
     pub text: String,
+    /// Its `hint`: what to do; printable, at most 300 characters.
+    pub hint: Option<String>,
 }
 
 impl Problem {
     /// Whether an answer's body is said to be one.
-    pub(super) fn announced(headers: &HeaderMap) -> bool {
+    pub(in crate::client) fn announced(headers: &HeaderMap) -> bool {
         let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok());
         let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
         media.trim().eq_ignore_ascii_case("application/problem+json")
     }
 
     /// Reads a body.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+    pub(in crate::client) fn parse(body: &[u8]) -> Option<Self> {
         let Value::Object(body) = serde_json::from_slice(body).ok()? else {
             return None;
         };
@@ -43,6 +45,7 @@ impl Problem {
         Some(Self {
             kind: kind.map(beginning),
             text: text("detail").or(text("title")).map(beginning).unwrap_or_default(),
+            hint: text("hint").map(beginning),
         })
     }
 
