@@ -5,14 +5,12 @@ use std::{fs, process::Command};
 use serde_json::{Value, json};
 use tufgate::Digest;
 
-use crate::{
-    ceremony::{Readers, sound},
-    support::{
-        ceremony::{done, new_key, refused, said},
-        clients::python,
-        gate::{Gate, Setup, tufgate, until},
-        nginx::Nginx,
-    },
+use crate::support::{
+    ceremony::{done, new_key, refused, said},
+    clients::python,
+    gate::{Gate, Setup, tufgate, until},
+    nginx::Nginx,
+    readers::{Readers, sound},
 };
 
 const TOOL: (&str, &[u8]) = ("team-a/tool-1.tgz", b"a tool");

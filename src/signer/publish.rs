@@ -12,8 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    compat,
-    delegated,
+    compat, delegated,
     keys::SigningKey,
     ledger::{Batch, Observation, Publication},
     target::TargetPath,

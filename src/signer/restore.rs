@@ -275,7 +275,8 @@ impl Signer {
                 _ => {}
             }
             let (digest, length) = *bytes;
-            self.set_right(shown, path, Act::Replace { digest, length }, now).await?;
+            self.set_right(shown, path, Act::Replace { digest, length }, now)
+                .await?;
             done.learned.push(path.clone());
         }
         for path in gone {

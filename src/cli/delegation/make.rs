@@ -17,7 +17,7 @@ use crate::{
     cli::{
         CliError, block_on,
         draft::{edit::Expiry, failed, file, moment},
-        print, print_json,
+        print, print_json, say,
     },
     client::{self, Client},
     clock::{Clock as _, SystemClock},
@@ -69,7 +69,7 @@ impl Make {
             (None, None) => return Err(CliError::usage("no role is named").hint("give `--role NAME`")),
         };
         made.check_expiry(SystemClock.now()).map_err(failed)?;
-        eprint!("{}", show::review(&made));
+        say(show::review(&made).trim_end());
         let named = match (made.parts(), &self.observed) {
             ([part], None) => format!("{}.{}.draft.json", part.version(), part.role()),
             (_, observed) => format!("{}.draft.json", observed.as_deref().unwrap_or("roles")),

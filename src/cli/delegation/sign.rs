@@ -10,7 +10,7 @@ use crate::{
     cli::{
         CliError, ask, block_on,
         draft::{failed, file, moment},
-        print, print_json,
+        print, print_json, say,
         signing::{self, PassphraseArgs},
     },
     clock::{Clock as _, SystemClock},
@@ -58,7 +58,7 @@ impl Sign {
         if let Some(trusted) = &self.trusted {
             draft.chain().stands_on(&file::read(trusted)?).map_err(failed)?;
         }
-        eprint!("{}", show::review(&draft));
+        say(show::review(&draft).trim_end());
         let made = match (&self.key, &self.import) {
             (Some(key), _) => self.signed(&draft, key)?,
             (None, Some(import)) => self.imported(&draft, import)?,
