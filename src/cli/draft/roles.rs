@@ -9,7 +9,7 @@ use crate::{
     cli::{CliError, operator},
     clock::{Clock as _, SystemClock},
     config::Config,
-    delegated::{self, Caps, Files, Refusal, Submitted},
+    delegated::{self, Caps, Refusal, Submitted},
     depot::fs::FsDepot,
     intake,
     ledger::{Submission, Submitted as Answer},
