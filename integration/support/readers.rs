@@ -88,14 +88,14 @@ impl Readers {
     pub fn all_read(&self, gate: &Gate, target: &str, bytes: &[u8]) {
         let failing = self.failing(&gate.url(), target, bytes);
         assert!(failing.is_empty(), "{}\n{}", failing.join("\n"), gate.log());
-        sound(gate);
+        sound(gate, &self.root);
     }
 }
 
 /// Nothing is wrong with what clients see, nor with ledger and depot.
 #[track_caller]
-pub fn sound(gate: &Gate) {
-    let (url, root) = (gate.url(), gate.root());
+pub fn sound(gate: &Gate, root: &Path) {
+    let url = gate.url();
     let output = tufgate(
         &gate.dir,
         &["verify", "--all", "--url", &url, "--root", root.to_str().unwrap()],

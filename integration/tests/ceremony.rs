@@ -224,7 +224,8 @@ fn online_keys_are_rotated_as_planned() {
     let signer = gate.signer_pid();
     // A key that no root lists, and nothing beside it: told, and not used.
     configure(&gate, "timestamp", "alice.pem", None);
-    hang_up(&gate, "not used; the last stay: the root does not list key");
+    hang_up(&gate, "are not used; the last stay");
+    assert!(gate.log().contains("the root does not list key"), "{}", gate.log());
     fs::write(gate.dir.join("tufgate.toml"), &before).unwrap();
     hang_up(&gate, "in use already");
     // The signer gets the new keys beside the old ones first: no root lists them yet.

@@ -42,6 +42,8 @@ mod operate;
 mod probe;
 mod protocol;
 mod put;
+mod readers;
+mod recover;
 mod scenarios;
 mod secure_upstream;
 mod structure;

@@ -14,7 +14,8 @@ use crate::{
 /// The role whose file clients look for by number.
 pub const ROOT: &str = "root";
 
-/// Roots that every known client follows in one update; the least is sigstore-tuf's, others follow 256 and more.
+/// Roots from the first one on that every known client follows in one update: sigstore-tuf asks for no more than 32 newer
+/// ones, and wants to hear that the last of these is not there. Others follow 256 and more.
 pub const FEWEST_STEPS: u64 = 32;
 
 /// The newest root, what timestamp and snapshot say of themselves, and of what they list all but bins: targets, the

@@ -90,7 +90,9 @@ pub struct OldKeys {
 
 /// The name by which a gate's signer takes the lease. That one process bears it, the signer's socket makes sure.
 pub fn holder(config: &Config) -> String {
-    format!("signer on {}", config.signer.socket.display())
+    // However the configuration was named.
+    let socket = std::path::absolute(&config.signer.socket).unwrap_or_else(|_| config.signer.socket.clone());
+    format!("signer on {}", socket.display())
 }
 
 /// A key and, while it is rotated, its forerunner.
@@ -409,6 +411,10 @@ impl Signer {
             self.lease = None;
             self.state = None;
             self.doubtful = matches!(error, SignerError::Key(_));
+            if matches!(error, SignerError::Clock { than: SINCE_LAST, .. }) {
+                // What both agreed on since the start is wrong.
+                self.steady.forget();
+            }
         }
         turn
     }

@@ -51,6 +51,11 @@ impl Steady {
         (self.monotonic)()
     }
 
+    /// Believes the wall clock anew, whatever it says next.
+    pub(super) fn forget(&mut self) {
+        self.agreed = None;
+    }
+
     /// Seconds by which the wall clock jumped since both agreed, if it is more than the tolerance. Stays so until the
     /// wall clock comes back.
     pub(super) fn jump(&mut self, now: Timestamp) -> Option<i64> {

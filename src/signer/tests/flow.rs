@@ -178,8 +178,19 @@ async fn a_clock_that_jumps_stops_signing_until_it_is_right() {
         matches!(error, SignerError::Clock { .. }),
         "a restart does not forget: {error}"
     );
-    world.pass(3_700);
+    world.clock.advance(7_200);
     world.settle(&mut started).await;
+
+    // Long after the last publication, too; a signer that runs all the while is not asked.
+    let mut started = world.signer("a");
+    world.clock.advance(200 * DAY as i64);
+    let error = started.turn().await.unwrap_err();
+    assert!(error.to_string().contains("tufgate recover"), "{error}");
+    world.clock.advance(-200 * DAY as i64);
+    world.settle(&mut started).await;
+    world.clock.advance(200 * DAY as i64);
+    world.signer("a").restore(&Shown::default()).await.unwrap();
+    world.settle(&mut world.signer("a")).await;
 }
 
 #[tokio::test]

@@ -139,6 +139,20 @@ async fn a_planned_rotation_serves_clients_of_both_roots() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_named_beside_the_old_one_signs_at_once() {
+    let mut world = World::new().await;
+    world.settle(&mut world.signer("a")).await;
+    world.keys.old.timestamp = Some(std::mem::replace(&mut world.keys.timestamp, key(5)));
+    let mut signer = world.signer("a");
+    let turn = signer.turn().await.unwrap();
+    assert_eq!(turn, Turn::Published { snapshot: 1 }, "timestamp alone");
+    assert!(matches!(signer.turn().await.unwrap(), Turn::Idle { .. }), "once");
+    // So a root that lists the new key alone breaks nobody.
+    put_root(&world, 2, &[5], &[2], &[3]).await;
+    assert!(accepted(&world, 1).await && accepted(&world, 2).await);
+}
+
+#[tokio::test]
 async fn bins_get_another_key_of_their_own_in_one_publication() {
     let mut world = World::changed(|config| config.keys.bins = Some(config.keys.snapshot.clone())).await;
     let mut signer = world.signer("a");
