@@ -97,7 +97,7 @@ fn a_team_signs_its_own_targets_and_every_client_reads_them() {
     gate.publish(&format!("/{}", LIB.0), LIB.1);
     readers.all_read(&gate, LIB.0, LIB.1);
     Readers::new(&gate).all_read(&gate, LIB.0, LIB.1);
-    sound(&gate);
+    sound(&gate, &gate.root());
 
     // The same again is no news; the answer to who does not wait comes once it cannot be lost.
     let third = submission(&[("team-a", envelope(&role(3, &[LIB]), &[&alice, &bob]))]);
@@ -114,7 +114,7 @@ fn a_team_signs_its_own_targets_and_every_client_reads_them() {
         failing.len() >= 5,
         "what a team dropped is gone, in its bins too: {failing:?}"
     );
-    sound(&gate);
+    sound(&gate, &gate.root());
 
     // A role inside the role, with a key of its own, handed in with what delegates to it.
     let carol = Member::new(&gate, "carol");
@@ -133,7 +133,7 @@ fn a_team_signs_its_own_targets_and_every_client_reads_them() {
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     readers.all_read(&gate, LIB.0, LIB.1);
     Readers::new(&gate).all_read(&gate, LIB.0, LIB.1);
-    sound(&gate);
+    sound(&gate, &gate.root());
     assert!(gate.metric("tufgate_role_expires_seconds{role=\"team-a.lib\"}") > 2e9);
 }
 
@@ -235,7 +235,7 @@ fn what_a_team_may_not_hand_in_changes_nothing() {
         "one of two wins: {answers:?}"
     );
     readers.all_read(&gate, TOOL.0, TOOL.1);
-    sound(&gate);
+    sound(&gate, &gate.root());
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn what_the_gate_observes_for_a_team_is_listed_once_the_team_has_countersigned()
     Readers::new(&gate).all_read(&gate, "docs/before.txt", b"before");
     until("nothing to wait", || offered().is_none());
     assert_eq!(gate.get("/metadata/pending/nobody").status, 404);
-    sound(&gate);
+    sound(&gate, &gate.root());
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
         true,
     );
     assert_eq!(old.status, 403);
-    sound(&gate);
+    sound(&gate, &gate.root());
 
     // Gone from the metadata; its name stays listed, with its last file.
     ceremony(
@@ -383,7 +383,7 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
         readers.failing(&gate.url(), TOOL.0, TOOL.1).len() >= 5,
         "its targets went with it"
     );
-    sound(&gate);
+    sound(&gate, &gate.root());
     // It may come back: its versions go on.
     let edits = ["--role", "team-a=team-a/*", "--add-key", "team-a:carol=carol.pub"];
     write(
@@ -401,7 +401,7 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
     );
     until("team-a to be back", || listed(&gate, "team-a") == Some(3));
     readers.all_read(&gate, TOOL.0, TOOL.1);
-    sound(&gate);
+    sound(&gate, &gate.root());
 }
 
 #[test]

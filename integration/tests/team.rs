@@ -207,7 +207,7 @@ fn a_team_drafts_signs_and_submits_and_every_client_reads_it() {
         readers.all_read(&gate, target, bytes);
     }
     Readers::new(&gate).all_read(&gate, "a/one.txt", b"one");
-    sound(&gate);
+    sound(&gate, &gate.root());
     let record = done(&gate, &["delegation", "status", "a2.json"]);
     assert!(
         record.contains("submitted to http://") && record.contains("signature of bob"),
@@ -315,7 +315,7 @@ fn a_team_delegates_to_a_role_of_its_own() {
         drafted.contains("under team-a 2") && drafted.contains("target team-a/lib/x.txt: - "),
         "{drafted}"
     );
-    sound(&gate);
+    sound(&gate, &gate.root());
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
         let _ = fs::remove_file(gate.dir.join("d3.json"));
         said(&output).contains("nothing of `docs` waits for a signature there")
     });
-    sound(&gate);
+    sound(&gate, &gate.root());
 }
 
 #[test]
