@@ -219,6 +219,8 @@ fn what_a_team_may_not_hand_in_changes_nothing() {
         before,
         "nothing was published"
     );
+    gate.publish(&format!("/{}", LIB.0), LIB.1);
+    gate.publish("/team-a/other", b"other");
     let bodies = [LIB, ("team-a/other", b"other")].map(|target| by_both(&role(2, &[TOOL, target])));
     let answers = std::thread::scope(|scope| {
         let running: Vec<_> = bodies

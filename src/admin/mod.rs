@@ -23,6 +23,7 @@ use crate::{
         health::Health,
         status::{Published, Status, stale},
     },
+    catalog::roles,
     clock::Clock,
     depot::Depot,
     ledger::Ledger,
@@ -104,6 +105,13 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         admin.metrics.pending.set(clamped(status.pending));
         if let Some(expires) = status.timestamp.and_then(|timestamp| timestamp.expires) {
             admin.metrics.timestamp_expires.set(expires.as_second());
+        }
+    }
+    if let Ok((files, _)) = roles::listed(&*admin.depot).await {
+        let expires = &admin.metrics.delegated_expires;
+        expires.reset();
+        for (role, file) in &files {
+            expires.with_label_values(&[role]).set(file.expires.as_second());
         }
     }
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -7,6 +7,7 @@ mod current;
 pub mod document;
 pub mod name;
 pub mod respond;
+pub mod roles;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tough::schema::key::Key;
 
@@ -161,7 +162,7 @@ fn what_a_team_may_not_submit_is_refused() {
     let changed = |pointer: &str, value: Value| {
         let mut signed = signed(2, &["a/1"]);
         let (parent, field) = pointer.rsplit_once('/').unwrap();
-        signed.pointer_mut(parent).unwrap()[field] = value;
+        signed.pointer_mut(parent).unwrap()[field.replace("~1", "/")] = value;
         a(&signed)
     };
     refused(
@@ -403,4 +404,46 @@ fn what_stands_is_read_from_the_top_down() {
         .iter()
         .map(|(role, file)| (role.clone(), Arc::clone(file)))
         .collect();
+}
+
+/// Every place in a value, as a JSON pointer.
+fn places(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            places(
+                value,
+                format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                found,
+            );
+        }),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .for_each(|(n, value)| places(value, format!("{at}/{n}"), found)),
+        _ => {}
+    }
+    found.push(at);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,200}") {
+        let _ = submission(text.as_bytes());
+    }
+
+    #[test]
+    fn whatever_is_damaged_is_refused_or_means_the_same(at in any::<prop::sample::Index>(), junk in 0..7_usize) {
+        let mut nested = signed(2, &["a/1"]);
+        nested["delegations"] = delegations(&[4], &[role("team-a.sub", &[4], 1, &["a/sub/*"])]);
+        let good = json!({"roles": {
+            "team-a": envelope(&nested, &[1]), "team-a.sub": envelope(&signed(1, &["a/sub/1"]), &[4]),
+        }});
+        let mut found = Vec::new();
+        places(&good, String::new(), &mut found);
+        let mut bad = good.clone();
+        let junk = [json!(null), json!(-1), json!("x"), json!([]), json!({}), json!(u64::MAX), json!([[{}]])][junk].clone();
+        *bad.pointer_mut(&found[at.index(found.len())]).unwrap() = junk;
+        let judged = submission(bad.to_string().as_bytes())
+            .and_then(|submitted| judged(&teams(), &standing(), &submitted));
+        prop_assert!(judged.is_err() || bad == good, "{bad}");
+    }
 }

@@ -161,6 +161,14 @@ impl Delegations {
 
     /// The roles that may speak for a path, in order, up to the first terminating one; with whether it is that.
     pub fn candidates(&self, path: &str, id: &Digest) -> Vec<(String, bool)> {
+        let mut next = self.speakers(path, id);
+        let end = next.iter().position(|(_, terminating)| *terminating);
+        next.truncate(end.map_or(next.len(), |end| end + 1));
+        next
+    }
+
+    /// All roles whose paths include this one, in order; with whether they are terminating.
+    pub fn speakers(&self, path: &str, id: &Digest) -> Vec<(String, bool)> {
         if let Some(bins) = &self.succinct {
             return vec![(bins.name(bin_of(id, bins.bits)), true)];
         }
@@ -172,14 +180,8 @@ impl Delegations {
         }
         let by_pattern = |at: &&usize| self.roles[**at].paths.iter().any(|pattern| matches(pattern, path));
         fits.extend(self.patterns.iter().filter(by_pattern));
-        let mut next = Vec::new();
-        for role in fits.into_iter().map(|at| &self.roles[at]) {
-            next.push((role.name.clone(), role.terminating));
-            if role.terminating {
-                break;
-            }
-        }
-        next
+        let roles = fits.into_iter().map(|at| &self.roles[at]);
+        roles.map(|role| (role.name.clone(), role.terminating)).collect()
     }
 
     /// Names of the roles it delegates to; succinct bins beyond [`MAX_BINS`] left out.

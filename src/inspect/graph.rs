@@ -31,6 +31,15 @@ impl Graph {
     /// How many roles a client visits until it reads `role` for this path (TUF spec 5.6.7), `role` included; `None` when
     /// it never does. What `role` lists is taken to be listed nowhere before.
     pub fn visits(&self, path: &str, role: &str) -> Option<usize> {
+        self.search(path, role, true)
+    }
+
+    /// Whether a client would read `role` for this path, if no role on the way ended the search.
+    pub fn hidden(&self, path: &str, role: &str) -> bool {
+        self.search(path, role, false).is_some()
+    }
+
+    fn search(&self, path: &str, role: &str, ends: bool) -> Option<usize> {
         let id = Digest::of(path);
         let mut visited = HashSet::new();
         let mut ahead = vec!["targets".to_owned()];
@@ -47,8 +56,11 @@ impl Graph {
             let Some(delegations) = self.delegators.get(&name) else {
                 continue;
             };
-            let next = delegations.candidates(path, &id);
-            if next.last().is_some_and(|(_, terminating)| *terminating) {
+            let next = match ends {
+                true => delegations.candidates(path, &id),
+                false => delegations.speakers(path, &id),
+            };
+            if ends && next.last().is_some_and(|(_, terminating)| *terminating) {
                 ahead.clear();
             }
             ahead.extend(next.into_iter().rev().map(|(name, _)| name));

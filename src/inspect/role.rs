@@ -167,6 +167,11 @@ fn reachable(path: &str, context: &Context, facts: &mut Facts, findings: &mut Fi
     let place = Place::Target(path.to_owned());
     let role = context.role;
     match context.graph.visits(path, role) {
+        None if context.graph.hidden(path, role) => {
+            let message =
+                format!("`{role}` lists it, but a role that ends the search speaks for it: no client finds it");
+            findings.note(Code::TargetMisplaced, &place, message);
+        }
         None => {
             let message = format!("`{role}` lists it, but no delegation leads a client there for it");
             findings.error(Code::TargetMisplaced, &place, message);

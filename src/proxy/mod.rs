@@ -88,6 +88,8 @@ struct State {
     reads: Reads,
     opened: Opened,
     host: Host,
+    /// Places for submissions on their way.
+    submissions: Semaphore,
     /// Held by who judges a submission.
     submitting: Semaphore,
 }
@@ -145,6 +147,7 @@ impl Gate {
             peer: peer::Upstream::new(&parts.config.upstream, &parts.authorities),
             reads: Reads::new(&parts),
             opened: Opened::default(),
+            submissions: Semaphore::new(submit::PLACES),
             submitting: Semaphore::new(1),
             parts,
             host,

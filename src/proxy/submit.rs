@@ -23,6 +23,8 @@ use crate::{
 
 /// What is submitted to, below the metadata prefix.
 pub(super) const SUBMIT: &str = "submit";
+/// Most submissions whose bodies are read or judged at once.
+pub(super) const PLACES: usize = 32;
 /// Longest a body may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between looks at what became of it.
@@ -72,6 +74,11 @@ impl Gate {
         self.may_read(session).await.map_err(|refused| refused.problem)?;
         let wait = prefer_wait(&session.req_header().headers);
         let who = client_ip(session).map_or_else(|| "gate".to_owned(), |ip| format!("client {ip}"));
+        // Bounds what bodies take of memory.
+        let Ok(place) = self.0.submissions.try_acquire() else {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many submissions at once");
+            return Err(problem.retry(5));
+        };
         let body = read(session).await?;
         let submitted = delegated::submission(&body)?;
         // One at a time: each walks all roles.
@@ -138,7 +145,7 @@ impl Gate {
                 }
             }
         }
-        drop(turn);
+        drop((turn, place));
         let snapshot = match wait {
             Some(seconds) => self.listing(&accepted, Duration::from_secs(seconds.into())).await?,
             None => None,

@@ -112,7 +112,6 @@ impl Signer {
             }
         }
         state.custom.files = standing.files();
-        self.expiries(&state.custom.files);
         let newest = versions(files, TARGETS).into_iter().next_back();
         let Some(version) = newest.filter(|version| Some(*version) > listed) else {
             return match (online, listed) {
@@ -261,15 +260,6 @@ impl Signer {
                 Ok(conflict.map_or(Ok(next), Err))
             }
             refused => Ok(refused),
-        }
-    }
-
-    /// Tells when each role expires.
-    pub(super) fn expiries(&self, files: &Files) {
-        let expires = &self.parts.metrics.delegated_expires;
-        expires.reset();
-        for (role, file) in files {
-            expires.with_label_values(&[role]).set(file.expires.as_second());
         }
     }
 

@@ -173,7 +173,6 @@ impl Signer {
         }
         if taken.lists() {
             state.custom.files = taken.files.clone();
-            self.expiries(&state.custom.files);
             state
                 .custom
                 .observed

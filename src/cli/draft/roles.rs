@@ -2,20 +2,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde_json::Value;
-
 use super::{file, publish::stored};
 use crate::{
+    catalog::roles,
     ceremony::{Draft, Kind},
     cli::{CliError, operator},
     clock::{Clock as _, SystemClock},
     config::Config,
-    delegated::{self, Caps, Files, Refusal, Standing, Submitted},
-    depot::{Depot, TIMESTAMP, fs::FsDepot},
+    delegated::{self, Caps, Refusal, Submitted},
+    depot::fs::FsDepot,
     intake,
     ledger::{Submission, Submitted as Answer},
     server::Store,
-    tuf::layout,
 };
 
 /// Files that are given with a draft.
@@ -59,7 +57,7 @@ impl Roles {
         for row in store.ledger.roles().await.map_err(operator::failed)? {
             reserved.insert(row.name, row.reserved);
         }
-        let (standing, listed) = listed(depot).await?;
+        let (standing, listed) = roles::listed(depot).await.map_err(stored)?;
         let following = |role: &str| {
             let known = |versions: &BTreeMap<String, u64>| versions.get(role).copied().unwrap_or(0);
             known(&listed) + 1..=known(&reserved).max(known(&listed)) + 1
@@ -103,34 +101,6 @@ impl Roles {
             Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
         }
     }
-}
-
-/// The roles that are listed, with their files, and the versions of all that is.
-async fn listed(depot: &FsDepot) -> Result<(Files, BTreeMap<String, u64>), CliError> {
-    let signed = async |name: String| -> Result<Value, CliError> {
-        let bytes = depot.read(&name).await.map_err(stored)?.unwrap_or_default();
-        let mut envelope: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        Ok(envelope.get_mut("signed").map(Value::take).unwrap_or_default())
-    };
-    let timestamp = signed(TIMESTAMP.to_owned()).await?;
-    let snapshot = timestamp["meta"]["snapshot.json"]["version"].as_u64().unwrap_or(0);
-    let snapshot = signed(layout::file("snapshot", snapshot)).await?;
-    let mut versions = BTreeMap::new();
-    for (file, meta) in snapshot["meta"].as_object().into_iter().flatten() {
-        if let (Some(role), Some(version)) = (file.strip_suffix(".json"), meta["version"].as_u64()) {
-            versions.insert(role.to_owned(), version);
-        }
-    }
-    let version = |role: &str| versions.get(role).copied().unwrap_or(0);
-    let top = signed(layout::file("targets", version("targets"))).await?;
-    let mut standing = Standing::below(delegated::below(&top).as_ref());
-    while let Some(role) = standing.next() {
-        let bytes = depot.read(&layout::file(&role, version(&role))).await.map_err(stored)?;
-        // One that is damaged is as good as none: the next must be given.
-        let _ = standing.read(role, bytes);
-    }
-    let files = standing.files();
-    Ok((files, versions))
 }
 
 fn refused(refusal: Refusal) -> CliError {

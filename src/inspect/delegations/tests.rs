@@ -51,6 +51,7 @@ fn a_client_visits_roles_in_order_until_a_terminating_one() {
     assert_eq!(graph.visits("x/1", "d"), Some(3));
     assert_eq!(graph.visits("x/1", "b"), Some(4));
     assert_eq!(graph.visits("x/1", "c"), None, "b ends the search");
+    assert!(graph.hidden("x/1", "c") && !graph.hidden("z", "a"));
     assert_eq!(graph.visits("x/2", "c"), Some(4));
     assert_eq!(graph.visits("z", "c"), Some(2));
     assert_eq!(graph.visits("z", "a"), None);
