@@ -29,7 +29,7 @@ pub struct Chain {
 
 impl Client {
     /// What stands on the way to a role; `None` where nobody delegates to it. Refreshes first.
-    pub async fn chain(&mut self, role: &str) -> Result<Option<Chain>, ClientError> {
+    pub(crate) async fn chain(&mut self, role: &str) -> Result<Option<Chain>, ClientError> {
         self.refresh().await?;
         let Some(update) = self.update.take() else {
             return Ok(None);
@@ -91,13 +91,13 @@ impl Client {
     }
 
     /// A file below the metadata URL that no metadata lists.
-    pub async fn beside(&self, name: &str, limit: u64) -> Result<Bytes, ClientError> {
+    pub(crate) async fn beside(&self, name: &str, limit: u64) -> Result<Bytes, ClientError> {
         let url = self.beside_url(name);
         self.metadata(name, &url, limit).await
     }
 
     /// Where it is asked for.
-    pub fn beside_url(&self, name: &str) -> String {
+    pub(crate) fn beside_url(&self, name: &str) -> String {
         format!("{}{name}", self.metadata.current().as_str())
     }
 }

@@ -62,8 +62,9 @@ impl Reach {
 /// A gate, and why its metadata is believed.
 #[derive(Args, Clone, Debug)]
 pub struct Site {
+    // Not a doc comment: clap would make it the help of the command.
     #[command(flatten)]
-    pub reach: Reach,
+    pub(super) reach: Reach,
     /// Trust begins with this root file
     #[arg(long, value_name = "FILE", conflicts_with = "root_sha256")]
     pub root: Option<PathBuf>,
