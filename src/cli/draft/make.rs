@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ceremony::{Draft, Kind, Proposal},
-    cli::{CliError, ask, print, print_json},
+    cli::{CliError, ask, print, print_json, say},
     clock::{Clock as _, SystemClock},
 };
 
@@ -58,9 +58,9 @@ impl Make {
         }
         let draft = Draft::new(kind, &root, &current, proposal.into_signed(), moment()).map_err(failed)?;
         draft.check_expiry(SystemClock.now()).map_err(failed)?;
-        eprint!("{}", show::review(&draft));
+        say(show::review(&draft).trim_end());
         if let Some(warning) = show::long_chain(&draft) {
-            eprintln!("{warning}");
+            say(warning);
         }
         if asks && !ask::confirmed("write this draft?")? {
             return Err(CliError::failed("nothing is written"));

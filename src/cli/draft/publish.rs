@@ -10,7 +10,7 @@ use tough::schema::RoleType;
 use super::{failed, file, moment, show};
 use crate::{
     ceremony::{Draft, Kind},
-    cli::{CliError, block_on, print, print_json},
+    cli::{CliError, block_on, print, print_json, say},
     clock::{Clock as _, SystemClock},
     config::Config,
     depot::{Depot, DepotError, TIMESTAMP, fs::FsDepot},
@@ -60,7 +60,7 @@ impl Publish {
         // A signer that does not run takes it up when it starts.
         let signer = block_on(wake::nudge(&config.signer.socket))?.is_ok();
         if let Some(warning) = show::long_chain(&draft) {
-            eprintln!("{warning}");
+            say(warning);
         }
         self.tell(&draft, &name, signer)
     }
