@@ -294,7 +294,11 @@ impl<'a> Walk<'a> {
         self.identity(&file, name, role, version.unwrap_or(file.version()));
         // Where nobody is known to sign it, the file that should say so was reported already.
         let signers = self.ever.get(role);
-        let mut judged = signers.map_or(Ok(()), |signers| signers.made_all(&file));
+        let rotated = self.subject.config.keys.rotated(role);
+        let mut judged = signers.map_or(Ok(()), |signers| match rotated {
+            true => signers.made_all_known(&file),
+            false => signers.made_all(&file),
+        });
         if let (Ok(()), Some(_), Some(signers)) = (&judged, pins, self.force.get(role)) {
             judged = signers.made_enough(&file);
         }

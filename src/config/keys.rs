@@ -44,6 +44,12 @@ pub struct OldKeys {
 }
 
 impl Keys {
+    /// Whether a role's last key signs beside the new one.
+    pub fn rotated(&self, role: &str) -> bool {
+        self.each()
+            .any(|(name, _)| name.strip_prefix("old.").is_some_and(|old| old == role))
+    }
+
     /// Every key, by its role; `old.ROLE` are keys on their way out.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &KeySource)> {
         let required = [("timestamp", &self.timestamp), ("snapshot", &self.snapshot)];

@@ -217,9 +217,9 @@ impl EmbedError {
 }
 
 /// What to do about ledger and depot that do not belong together.
-pub const RESTORE_HINT: &str = "stop the gate; `tufgate recover --config FILE --from-public URL`, or `--at-least N`, goes on \
-                                above what clients have seen; without either, readers need a new root that lists new keys \
-                                for snapshot and timestamp";
+pub const RESTORE_HINT: &str = "put back what is of the same moment, if clients have seen nothing newer; else stop the gate, and \
+                                `tufgate recover --config FILE --from-public URL`, or `--at-least N`, goes on above what \
+                                they have seen";
 
 /// What to do where nobody said who may read the metadata.
 pub const ACCESS_HINT: &str = "under `[metadata]` set `access = \"probe\"` and `probe = \"/a/path\"` to let those read it \
