@@ -67,14 +67,8 @@ fn clients_without_delegations_read_it_and_are_guarded() {
         said(&lint)
     );
     // The audit of others, and our own client.
-    let verify = [
-        "verify",
-        "--all",
-        "--url",
-        &gate.url(),
-        "--root",
-        gate.root().to_str().unwrap(),
-    ];
+    let (root, url) = (gate.root(), gate.url());
+    let verify = ["verify", "--all", "--url", &url, "--root", root.to_str().unwrap()];
     let done = tufgate(&gate.dir, &verify);
     assert!(done.status.success(), "{}", said(&done));
 }
