@@ -109,8 +109,7 @@ impl Cli {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Not `eprintln!`, which panics where standard error is closed or its disk is full.
-                let _ = writeln!(io::stderr(), "{error}");
+                say(&error);
                 ExitCode::from(error.code)
             }
         }
@@ -218,6 +217,11 @@ pub fn print(text: impl fmt::Display) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     unless_left(written).map_err(|error| CliError::failed(format_args!("standard output: {error}")))
+}
+
+/// Prints to standard error, and ends the line. Not `eprintln!`, which panics where it is closed or its disk is full.
+pub fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints a value as JSON, one line.

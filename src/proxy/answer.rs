@@ -63,6 +63,17 @@ impl Head {
         Ok(head)
     }
 
+    /// A problem's fields beside others.
+    pub(super) fn problem(problem: &Problem, fields: &HeaderMap) -> Result<Self> {
+        let mut head = Self::upstream(problem.status, fields)?;
+        head.set(header::CONTENT_TYPE, "application/problem+json")?;
+        head.set(header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = problem.retry_after {
+            head.set(header::RETRY_AFTER, seconds)?;
+        }
+        Ok(head)
+    }
+
     pub(super) fn into_inner(self) -> ResponseHeader {
         self.header
     }
@@ -143,12 +154,7 @@ impl Gate {
     }
 
     async fn write_problem(&self, session: &mut Session, problem: &Problem, fields: &HeaderMap) -> Result<()> {
-        let mut head = Head::upstream(problem.status, fields)?;
-        head.set(header::CONTENT_TYPE, "application/problem+json")?;
-        head.set(header::CACHE_CONTROL, "no-store")?;
-        if let Some(seconds) = problem.retry_after {
-            head.set(header::RETRY_AFTER, seconds)?;
-        }
+        let head = Head::problem(problem, fields)?;
         head.write_with(self, session, problem.body().into()).await
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Gate,
+    answer::Head,
     framing::{self, Body},
     log::Line,
     metadata,
@@ -163,9 +164,14 @@ impl Express for Gate {
     fn refuse(&self, problem: &Problem, client: Option<IpAddr>) -> Bytes {
         let body = problem.body();
         let mut wire = begin(problem.status, body.len());
-        wire.put_slice(b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: ");
-        wire.put_slice(itoa::Buffer::new().format(body.len()).as_bytes());
-        wire.put_slice(b"\r\n");
+        let head = Head::problem(problem, &HeaderMap::new()).and_then(|mut head| {
+            head.set(header::CONTENT_LENGTH, body.len())?;
+            Ok(head.into_inner())
+        });
+        // Where its fields cannot be made it is the status alone: the connection ends with it.
+        if let Ok(head) = head {
+            head.header_to_h1_wire(&mut wire);
+        }
         put_date(&mut wire);
         wire.put_slice(b"Connection: close\r\n\r\n");
         wire.put_slice(&body);

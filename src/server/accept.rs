@@ -73,7 +73,7 @@ where
             let known = timeout(self.speech.patience, begins_with_preface(&mut stream)).await;
             return known.ok()?.ok().map(|known| (stream as Stream, known));
         };
-        match timeout(HANDSHAKE, tls.tls_handshake(*stream)).await {
+        match timeout(HANDSHAKE, Box::pin(tls.tls_handshake(*stream))).await {
             Ok(Ok(stream)) => {
                 let stream: Stream = Box::new(stream);
                 let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
@@ -109,7 +109,9 @@ where
             },
             (stream, true) => {
                 let (proxy, metrics) = (Arc::clone(&self.proxy), self.speech.metrics.clone());
-                Connection::serve(proxy, stream, shutdown, self.speech.patience, metrics).await;
+                // In a place of its own, like a handshake: not every connection holds room for what few of them need.
+                let http2 = Connection::serve(proxy, stream, shutdown, self.speech.patience, metrics);
+                Box::pin(http2).await;
                 None
             }
         }

@@ -9,7 +9,7 @@ use tough::schema::key::Key;
 use super::{failed, file};
 use crate::{
     ceremony::{Kind, Proposal},
-    cli::{CliError, ask},
+    cli::{CliError, ask, say},
     keys::public::Public,
     terminal::printable,
 };
@@ -105,7 +105,7 @@ fn default_role(kind: Kind) -> &'static str {
 /// Asks for changes until there are no more. What cannot be done is said, and asked again.
 pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
     loop {
-        eprint!("{}", listing(proposal));
+        say(listing(proposal).trim_end());
         let what = ask::line("add, remove, replace, threshold, rename, or an empty line when it is as it should be:")?;
         let edited = match &*what {
             "" => return Ok(()),
@@ -134,7 +134,7 @@ pub fn interview(kind: Kind, proposal: &mut Proposal) -> Result<(), CliError> {
             _ => Err(CliError::usage(format_args!("`{}` is none of these", printable(&what)))),
         };
         if let Err(error) = edited {
-            eprintln!("{error}");
+            say(error);
         }
     }
 }

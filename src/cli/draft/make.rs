@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ceremony::{Draft, Kind, Proposal},
-    cli::{CliError, ask, print, print_json},
+    cli::{CliError, ask, print, print_json, say},
     clock::{Clock as _, SystemClock},
 };
 
@@ -61,13 +61,13 @@ impl Make {
         }
         let draft = Draft::new(kind, &root, &current, proposal.into_signed(), moment()).map_err(failed)?;
         draft.check_expiry(SystemClock.now()).map_err(failed)?;
-        eprint!("{}", show::review(&draft));
+        say(show::review(&draft).trim_end());
         if kind == Kind::Root && draft.version() > FEWEST_STEPS {
             let version = draft.version();
-            eprintln!(
+            say(format_args!(
                 "warning: {version} roots stand in the chain then, and sigstore-tuf follows {FEWEST_STEPS} in one update: give \
                  new clients a newer root than the first, and renew rarely"
-            );
+            ));
         }
         if asks && !ask::confirmed("write this draft?")? {
             return Err(CliError::failed("nothing is written"));

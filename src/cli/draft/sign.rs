@@ -8,7 +8,7 @@ use super::{failed, file, moment, show};
 use crate::{
     ceremony::{Draft, Kind},
     cli::{
-        CliError, ask, block_on, print, print_json,
+        CliError, ask, block_on, print, print_json, say,
         signing::{self, PassphraseArgs},
     },
     clock::{Clock as _, SystemClock},
@@ -49,7 +49,7 @@ impl Sign {
         if let Some(trusted) = &self.trusted {
             draft.stands_on(&file::read(trusted)?).map_err(failed)?;
         }
-        eprint!("{}", show::review(&draft));
+        say(show::review(&draft).trim_end());
         let added = match &self.key {
             Some(path) => {
                 let key = block_on(signing::open(path, &self.passphrase))??;

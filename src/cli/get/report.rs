@@ -17,7 +17,7 @@ use super::{
     plan::{Job, Output},
 };
 use crate::{
-    cli::unless_left,
+    cli::{say, unless_left},
     client::{Downloaded, Notice},
     terminal::{printable, printable_json},
 };
@@ -73,7 +73,7 @@ impl Report {
             let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
             if now.1.elapsed() >= LINE_EVERY {
                 now.1 = Instant::now();
-                eprintln!("{}: {bytes} of {length} bytes", now.0);
+                say(format_args!("{}: {bytes} of {length} bytes", now.0));
             }
         }
     }
@@ -92,8 +92,8 @@ impl Report {
         }
         let line = format!("note: {}", printable(&notice.to_string()));
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say(&line)),
+            None => say(&line),
         }
     }
 
@@ -108,7 +108,7 @@ impl Report {
         // Standard output holds the target itself then.
         match job.output {
             Output::Standard => {
-                eprintln!("{line}");
+                say(&line);
                 Ok(())
             }
             _ => print(&line),
@@ -121,11 +121,11 @@ impl Report {
         if self.count > 1 {
             let (target, said) = (format!("`{}`", job.target), error.to_string());
             match said.contains(&target) {
-                true => eprintln!("error: {}", printable(&said)),
-                false => eprintln!("error: {}: {}", printable(&target), printable(&said)),
+                true => say(format_args!("error: {}", printable(&said))),
+                false => say(format_args!("error: {}: {}", printable(&target), printable(&said))),
             }
             if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
+                say(format_args!("hint: {hint}"));
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Report {
         let line = printable_json(&line.to_string());
         match job.output {
             Output::Standard => {
-                eprintln!("{line}");
+                say(&line);
                 Ok(())
             }
             _ => print(&line),

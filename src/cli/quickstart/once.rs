@@ -23,7 +23,7 @@ use super::{
     web::{Reply, Web},
 };
 use crate::{
-    cli::{CliError, block_on, print},
+    cli::{CliError, block_on, print, say},
     digest::Digest,
     target::TargetPath,
 };
@@ -61,7 +61,7 @@ pub fn run(dir: Option<PathBuf>, listen: Option<SocketAddr>) -> Result<(), CliEr
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             for line in lines.iter().skip(lines.len().saturating_sub(20)) {
-                eprintln!("gate: {line}");
+                say(format_args!("gate: {line}"));
             }
             Err(error)
         }
