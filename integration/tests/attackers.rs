@@ -198,7 +198,7 @@ fn a_thief_of_online_keys_signs_bins_and_neither_root_nor_offline_targets() {
     let file = thief.file("targets");
     let mut signed = thief.signed(&file);
     signed["targets"][GOOD.0] = listing(EVIL);
-    thief.write(&file, &signed, &[own.clone()]);
+    thief.write(&file, &signed, std::slice::from_ref(&own));
     thief.publish();
     thief.put_target(GOOD.0, EVIL);
     Victims::new(&gate).nobody_gets("targets.json by another key", &serve(&thief).url(), GOOD.0);
@@ -226,7 +226,7 @@ fn a_thief_of_the_timestamp_key_alone_adds_nothing() {
     let bin = thief.file(&bin);
     let mut signed = thief.signed(&bin);
     signed["targets"]["app/evil.txt"] = listing(EVIL);
-    thief.write(&bin, &signed, &[own.clone()]);
+    thief.write(&bin, &signed, std::slice::from_ref(&own));
     let snapshot = thief.file("snapshot");
     let signed = thief.signed(&snapshot);
     thief.write(&snapshot, &signed, &[own]);

@@ -67,7 +67,7 @@ fn clients_without_delegations_read_it_and_are_guarded() {
         said(&lint)
     );
     // The audit of others, and our own client.
-    let (url, root) = (gate.url(), gate.root());
+    let (root, url) = (gate.root(), gate.url());
     let verify = ["verify", "--all", "--url", &url, "--root", root.to_str().unwrap()];
     let done = tufgate(&gate.dir, &verify);
     assert!(done.status.success(), "{}", said(&done));

@@ -556,7 +556,7 @@ fn what_is_planned_is_what_comes() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()).extra("[tuf]\nbins = 16\nmax_bins = 64\ngrow_at = 100\n"));
     let put = |number: usize| {
-        let put = http::put(gate.addr, &format!("/{}", name(number)), b"bytes");
+        let put = http::put(gate.addr, &format!("/{}", name(number)), name(number).as_bytes());
         assert_eq!(put.status, 201);
     };
     (0..TARGETS).for_each(put);
@@ -577,6 +577,8 @@ fn what_is_planned_is_what_comes() {
         &count,
         "--rate",
         "0",
+        "--bins",
+        "64",
         "--config",
         "tufgate.toml",
     ];
@@ -677,7 +679,10 @@ fn what_is_planned_is_what_comes() {
             plan("release", "bytes"),
         ));
     }
-    let text = said(&tufgate(&gate.dir, &["plan", "--targets", "1000000", "--rate", "1000"]));
+    let text = said(&tufgate(
+        &gate.dir,
+        &["plan", "--targets", "1000000", "--rate", "1000", "--bins", "1024"],
+    ));
     assert!(
         text.contains("the gate would have 1024 bins") && text.contains("tough"),
         "{text}"

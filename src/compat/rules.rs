@@ -128,10 +128,11 @@ fn judge(line: &Line, facts: &Facts) -> Option<(Effect, String)> {
             let kind = &facts.keys.iter().find(|key| !key.known)?.kind;
             fails(format!("it refuses a file with a key of the kind `{kind}`"))
         }
+        // The same words for every client, so that one violation names them all.
         Limit::Integers(most) if facts.largest.0 > most => {
             let (largest, place) = &facts.largest;
             fails(format!(
-                "{place} is {largest}, and it reads integers to {most}: it refuses the file"
+                "{place} is {largest}, more than it reads exactly: it refuses the file"
             ))
         }
         Limit::EmptyFields => {

@@ -1,7 +1,7 @@
 //! `lint`: whom a repository breaks, by the table of `compat`. It reads each reachable metadata file once, judges no
 //! signature and downloads no target: that is `verify`'s work. So it works on a folder, before anything is served.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -14,6 +14,7 @@ use crate::{
     client::{Timeouts, naming::Base},
     compat::{self, Client, Effect, Facts, Sized, Violation},
     depot::{Depot as _, fs::FsDepot},
+    digest::Digest,
     tls::Roots,
     tuf::layout::SUCCINCT,
 };
@@ -106,9 +107,9 @@ pub async fn lint(source: &Source, clients: &[Client]) -> Result<Lint, InspectEr
     let mut whole = Facts::served();
     reader.roots(&mut whole).await?;
     let listed = reader.listings(&mut whole).await?;
-    let prefixes = reader.view("", &listed, &whole, &HashSet::new()).await?;
+    let prefixes = reader.view("", &listed, &whole, None).await?;
     let succinct = match reader.twin(&prefixes.delegators, &listed).await? {
-        true => Some(reader.view(SUCCINCT, &listed, &whole, &prefixes.read).await?),
+        true => Some(reader.view(SUCCINCT, &listed, &whole, Some(&prefixes)).await?),
         false => None,
     };
     let mut views = vec![&prefixes.facts];
@@ -126,8 +127,6 @@ type Listed = BTreeMap<String, (u64, bool)>;
 /// A targets role's file.
 struct RoleFile {
     role: String,
-    /// The role, below the folder of its view where it has one of its own.
-    name: String,
     /// Whether the snapshot lists its length.
     length: bool,
     bytes: Bytes,
@@ -139,8 +138,8 @@ struct View {
     graph: Graph,
     /// Roles that were read and delegate.
     delegators: Vec<String>,
-    /// Files that were read, so that none is told of twice.
-    read: HashSet<String>,
+    /// Roles that were read, with their files' digests.
+    read: HashMap<String, Digest>,
 }
 
 struct Reader<'a> {
@@ -237,23 +236,32 @@ impl Reader<'_> {
         Ok(false)
     }
 
-    /// Every role that clients come to, level by level. What was read `before`, in the other view, is not told of again.
+    /// Every role that clients come to, level by level. Of the second view, what the first one has not: it shares every file
+    /// that leads nowhere, and those are told of once.
     async fn view(
         &mut self,
         folder: &'static str,
         listed: &Listed,
         whole: &Facts,
-        before: &HashSet<String>,
+        first: Option<&View>,
     ) -> Result<View, InspectError> {
         let mut view = View {
             facts: whole.clone(),
             graph: Graph::default(),
             delegators: Vec::new(),
-            read: HashSet::new(),
+            read: HashMap::new(),
+        };
+        if let Some(first) = first {
+            view.facts.leaf = first.facts.leaf.clone();
+            view.facts.visited = first.facts.visited;
+            view.facts.delegated_targets = first.facts.delegated_targets;
+        }
+        let shared = |role: &String| {
+            first.is_some_and(|first| first.read.contains_key(role) && !first.delegators.contains(role))
         };
         let (mut level, mut seen) = (vec!["targets".to_owned()], HashSet::new());
         while !level.is_empty() {
-            level.retain(|role| seen.insert(role.clone()));
+            level.retain(|role| seen.insert(role.clone()) && !shared(role));
             let asked: Vec<_> = level
                 .into_iter()
                 .filter_map(|role| Some((*listed.get(&role)?, role)))
@@ -263,31 +271,16 @@ impl Reader<'_> {
             let mut files = stream::iter(asked)
                 .map(|((version, length), role)| async move {
                     let version = Some(version).filter(|_| consistent);
-                    let own = match folder {
-                        "" => None,
-                        folder => source.read(folder, &role, version).await?,
+                    let bytes = match source.read(folder, &role, version).await? {
+                        None if !folder.is_empty() => source.read("", &role, version).await?,
+                        read => read,
                     };
-                    let name = if own.is_some() {
-                        format!("{folder}{role}")
-                    } else {
-                        role.clone()
-                    };
-                    let bytes = match own {
-                        None => source.read("", &role, version).await?,
-                        own => own,
-                    };
-                    Ok::<_, InspectError>(bytes.map(|bytes| RoleFile {
-                        role,
-                        name,
-                        length,
-                        bytes,
-                    }))
+                    Ok::<_, InspectError>(bytes.map(|bytes| RoleFile { role, length, bytes }))
                 })
                 .buffered(PARALLEL);
             while let Some(file) = files.next().await {
                 if let Some(file) = file? {
-                    let again = before.contains(&file.name);
-                    level.extend(self.visit(file, &mut view, again));
+                    level.extend(self.visit(file, folder, &mut view, first));
                 }
             }
             view.facts.depth += u64::from(!level.is_empty());
@@ -297,7 +290,10 @@ impl Reader<'_> {
 
     /// Judges a role's file by itself, and adds to its view what only the whole view can tell: forms and sizes, which a
     /// client may go round in the other one. The names of the roles below.
-    fn visit(&mut self, file: RoleFile, view: &mut View, again: bool) -> Vec<String> {
+    fn visit(&mut self, file: RoleFile, folder: &str, view: &mut View, first: Option<&View>) -> Vec<String> {
+        let digest = Digest::of(&file.bytes);
+        let again = first.is_some_and(|first| first.read.get(&file.role) == Some(&digest));
+        let name = format!("{folder}{}", file.role);
         let size = Sized {
             name: file.role.clone(),
             bytes: file.bytes.len() as u64,
@@ -315,9 +311,9 @@ impl Reader<'_> {
             if !again {
                 self.done
                     .violations
-                    .extend(compat::lint(&file.name, &[&facts], self.clients));
+                    .extend(compat::lint(&name, &[&facts], self.clients));
             }
-            let (place, mut unheard) = (Place::file(&file.name), Findings::default());
+            let (place, mut unheard) = (Place::file(&name), Findings::default());
             let delegations = signed.get("delegations");
             if let Some(read) = Delegations::read(delegations, &place, &mut Facts::default(), &mut unheard) {
                 below = read.names();
@@ -337,7 +333,7 @@ impl Reader<'_> {
             false => of_view.leaf = size,
         }
         view.facts.merge(of_view);
-        view.read.insert(file.name);
+        view.read.insert(file.role, digest);
         below
     }
 }
