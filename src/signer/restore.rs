@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     Signer, SignerError,
+    batch::Rows,
     kept::Kept,
     recover::{Seen, ceilings},
     refresh::{Due, Versions},
@@ -38,7 +39,7 @@ pub struct Shown {
     /// No role of ours goes on at or below this version.
     pub at_least: u64,
     /// Digest and length of every target that was listed, and when; `None` where that is not known.
-    pub targets: Option<(BTreeMap<TargetPath, (Digest, u64)>, Timestamp)>,
+    pub targets: Option<(Rows, Timestamp)>,
     /// Who restores, for the audit chain.
     pub who: String,
 }
