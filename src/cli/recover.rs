@@ -88,7 +88,7 @@ impl Recover {
         let own = own.ok().flatten();
         let mut places: Vec<_> = own.into_iter().map(|own| (own, true)).collect();
         if let Some(url) = &url {
-            let source = Source::Web(self.fetcher()?, Base::parse(url).map_err(GetError::from)?);
+            let source = Source::Web(Box::new(self.fetcher()?), Base::parse(url).map_err(GetError::from)?);
             let public = Public::read(source, &root).await.map_err(GetError::from)?;
             let public = public.ok_or_else(|| {
                 CliError::failed(format_args!("`{url}` has no timestamp.json")).hint(

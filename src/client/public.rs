@@ -35,7 +35,7 @@ const READS: usize = 16;
 /// Where a repository stands.
 pub enum Source {
     /// Below a URL: a mirror, a CDN, another gate.
-    Web(Fetcher, Base),
+    Web(Box<Fetcher>, Base),
     /// In a depot.
     Depot(Arc<dyn Depot>),
 }

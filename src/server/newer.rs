@@ -34,7 +34,7 @@ pub(super) async fn check(config: &Config, shared: &Shared) -> Result<(), StartE
         ..Timeouts::default()
     };
     let read = async {
-        let source = Source::Web(Fetcher::new(timeouts), Base::parse(url)?);
+        let source = Source::Web(Box::new(Fetcher::new(timeouts)), Base::parse(url)?);
         Public::read(source, &root).await
     };
     let public = match tokio::time::timeout(PATIENCE, read).await {

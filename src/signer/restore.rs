@@ -24,7 +24,7 @@ use crate::{
 
 use super::{
     Signer, SignerError,
-    batch::listed as listed_by_us,
+    batch::{Rows, listed as listed_by_us},
     delegated::{Custom, Taken, acts},
     kept::Kept,
     recover::{Seen, ceilings},
@@ -44,7 +44,7 @@ pub struct Shown {
     /// No role of ours goes on at or below this version.
     pub at_least: u64,
     /// Digest and length of every target that was listed, and when; `None` where that is not known.
-    pub targets: Option<(BTreeMap<TargetPath, (Digest, u64)>, Timestamp)>,
+    pub targets: Option<(Rows, Timestamp)>,
     /// Who restores, for the audit chain.
     pub who: String,
 }
