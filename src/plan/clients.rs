@@ -24,7 +24,7 @@ pub struct Reader {
 enum Keeps {
     /// Every role, asked for again when snapshot lists another version.
     Roles,
-    /// The top-level roles alone: delegated ones are asked for each time.
+    /// Snapshot, and targets.json while snapshot is the same: delegated roles are asked for each time.
     Top,
     /// Nothing that saves a request; and every role there is is loaded before the first target.
     Nothing,
@@ -142,7 +142,12 @@ impl Reader {
         traffic.add(1.0, size(files.timestamp));
         let nothing = self.keeps == Keeps::Nothing;
         traffic.add(if nothing { 1.0 } else { snapshot }, size(files.snapshot));
-        traffic.add(if nothing { 1.0 } else { delegators }, size(files.targets));
+        let targets = match self.keeps {
+            Keeps::Roles => delegators,
+            Keeps::Top => snapshot,
+            Keeps::Nothing => 1.0,
+        };
+        traffic.add(targets, size(files.targets));
         traffic.add(
             if self.keeps == Keeps::Roles { delegators } else { 1.0 },
             size(delegator),

@@ -182,8 +182,11 @@ impl Files {
             ("bins".to_owned(), Meta::version(1)),
         ]);
         for listed in generations(tuf, generation) {
-            let version = if listed == generation { each } else { 1 };
-            roles.extend((0..listed.count()).map(|bin| (listed.name(bin), Meta::version(version))));
+            let version = |bin: u32| match listed == generation {
+                true => scattered(each, bin),
+                false => 1,
+            };
+            roles.extend((0..listed.count()).map(|bin| (listed.name(bin), Meta::version(version(bin)))));
         }
         let snapshot = sample.signed(build::snapshot(published, Timestamp::UNIX_EPOCH, &roles));
         let named = Meta::pinned(published, &snapshot);
@@ -214,6 +217,13 @@ impl Files {
             all: (bins * empty + ask.targets as f64 * sample.row_bytes() - filled).round() as u64,
         }
     }
+}
+
+/// A bin's version: bins change by chance, and versions that were all alike would shrink to nothing when encoded.
+fn scattered(mean: u64, bin: u32) -> u64 {
+    let spread = mean.saturating_sub(1).isqrt();
+    let [chance, ..] = Digest::of(bin.to_be_bytes()).0;
+    mean - spread + u64::from(chance) * 2 * spread / 255
 }
 
 /// The generations whose names a snapshot lists once bins have grown to this one.
