@@ -2,8 +2,8 @@
 //!
 //! tuf-js builds its maps by object spread in a reduce, so that its time grows with the square of their entries, once to
 //! read and once to write the canonical form. `TUF_JS_MODULES=target/integration/node node bench/tuf-js.mjs` measures both
-//! constants with the installed tuf-js. These are those of a quiet machine of two cores, at a thousand entries; they grow by
-//! half towards 5,000, and a busy machine took two and a half times as long.
+//! constants with the installed tuf-js. Those below are of an earlier measurement with the whole client, on a quiet machine of
+//! two cores at a thousand entries; that program, on a busy one, took two and a half times as long.
 
 /// More targets in one role make tuf-js take over a second.
 pub const CROWDED: u64 = 2_000;
