@@ -81,7 +81,10 @@ impl Args {
 
     /// An HTTP client whose `User-Agent` ends in `name/version`, so that an access log can be counted by it.
     pub fn http(&self, name: &str) -> Result<reqwest::Client, reqwest::Error> {
-        reqwest::Client::builder().user_agent(self.agent(name)).no_proxy().build()
+        reqwest::Client::builder()
+            .user_agent(self.agent(name))
+            .no_proxy()
+            .build()
     }
 }
 
