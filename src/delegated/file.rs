@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tough::schema::decoded::Decoded;
 
-use super::{Refusal, rules};
+use super::{Refusal, plain, rules};
 use crate::{
+    compat::{self, Client},
     digest::Digest,
     target::TargetPath,
     terminal::printable,
@@ -86,6 +87,10 @@ impl RoleFile {
         if count as u64 > caps.targets {
             return Err(large(format!("it lists more than {} targets", caps.targets)));
         }
+        plain::check(signed).map_err(malformed)?;
+        if let Some(violation) = compat::role(role, signed, bytes.len() as u64, &Client::BINS).pop() {
+            return Err(malformed(violation.to_string()));
+        }
         let file = Self::read(Bytes::from(bytes), signed.clone()).map_err(malformed)?;
         if let Some(below) = &file.delegations {
             rules::check_nested(role, below).map_err(malformed)?;
@@ -129,6 +134,13 @@ impl RoleFile {
             delegations: read.delegations,
             bytes,
         })
+    }
+
+    /// Whether a good signature by this key stands in it.
+    pub fn bears(&self, id: &str) -> bool {
+        let envelope: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();
+        let mut lines = envelope["signatures"].as_array().into_iter().flatten();
+        lines.any(|line| line["keyid"] == id)
     }
 
     /// Whether enough of those that a delegation names signed it; then the file as the gate writes it: canonical, with the

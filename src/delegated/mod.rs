@@ -8,6 +8,7 @@
 mod file;
 mod judge;
 mod place;
+mod plain;
 mod refusal;
 mod rules;
 mod standing;

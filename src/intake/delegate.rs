@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 
 use super::Intake;
 use crate::{
-    delegated::{self, Files, Refusal, Said},
-    ledger::{Ledger, LedgerError, Submission, Submitted, rule},
-    policy::Policy,
+    delegated::{self, Files, Next, Refusal, Said},
+    ledger::{Ledger, LedgerError, State, Submission, Submitted, rule},
+    policy::{Policy, Rule},
+    tuf::schema::Delegations,
 };
 
 /// The first path that stands otherwise in the ledger than a new set of roles would have it.
 pub async fn conflict(
     ledger: &dyn Ledger,
     policy: &Policy,
+    top: &Delegations,
     old: &Files,
-    new: &Files,
+    next: &Next,
 ) -> Result<Option<Refusal>, LedgerError> {
-    for (path, said) in delegated::changes(old, new) {
+    if let Some(refusal) = unobserved(ledger, policy, top, old, next).await? {
+        return Ok(Some(refusal));
+    }
+    for (path, said) in delegated::changes(old, &next.files) {
         let Said::Lists(digest, _) = said else { continue };
         let Some(rule) = policy.tracked(path.as_str()) else {
             return Ok(Some(Refusal::untracked(path.as_str())));
@@ -30,10 +35,51 @@ pub async fn conflict(
     Ok(None)
 }
 
+/// What an observed role would say that the gate has not seen. Two keys of the team are not enough; and what the bins' key
+/// signed may have been made for a bin, or be an offer of long ago, so every row is held against the ledger.
+async fn unobserved(
+    ledger: &dyn Ledger,
+    policy: &Policy,
+    top: &Delegations,
+    old: &Files,
+    next: &Next,
+) -> Result<Option<Refusal>, LedgerError> {
+    let bins = top.roles.iter().flatten().find(|role| role.name == "bins");
+    for id in bins.iter().flat_map(|bins| &bins.keyids) {
+        for role in delegated::observed(top, id) {
+            let Some(file) = next.files.get(&role.name).filter(|_| next.fresh.contains(&role.name)) else {
+                continue;
+            };
+            let hint = "fetch what the gate offers: `tufgate delegation draft --observed`";
+            if !file.bears(id) {
+                let refusal = Refusal::unsigned(&role.name, "the gate has not signed it");
+                return Ok(Some(refusal.hint(hint)));
+            }
+            let mut live = BTreeMap::new();
+            let stood = old.get(&role.name).into_iter().flat_map(|file| file.targets.keys());
+            for path in file.targets.keys().chain(stood) {
+                let superseding = policy.tracked(path.as_str()).is_some_and(Rule::superseding);
+                let current = rule::fold(&ledger.lookup(path).await?, superseding);
+                let current = current.filter(|target| target.state == State::Live);
+                live.extend(current.map(|target| (path, (target.digest, target.length))));
+            }
+            if let Some((path, _)) = file.targets.iter().find(|(path, row)| live.get(path) != Some(row)) {
+                let refusal = Refusal::path(path.as_str(), "the gate has not observed these bytes here");
+                return Ok(Some(refusal.hint(hint)));
+            }
+            if let Some(path) = live.keys().find(|path| !file.targets.contains_key(**path)) {
+                let refusal = Refusal::path(path.as_str(), "it would be listed no more, and is still there");
+                return Ok(Some(refusal.hint(hint)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 impl Intake {
     /// The first path that stands otherwise than the roles would have it now.
-    pub async fn conflict(&self, old: &Files, new: &Files) -> Result<Option<Refusal>, LedgerError> {
-        conflict(&*self.parts.ledger, self.policy(), old, new).await
+    pub async fn conflict(&self, top: &Delegations, old: &Files, next: &Next) -> Result<Option<Refusal>, LedgerError> {
+        conflict(&*self.parts.ledger, self.policy(), top, old, next).await
     }
 
     /// The highest version of each role that was listed or written.

@@ -74,8 +74,7 @@ pub fn upload(current: Option<&Target>, digest: &Digest, superseding: bool) -> R
 /// Whether a role that others sign may list `digest` at a path: as an upload might, and what it listed itself may move on
 /// where the policy lets bytes change.
 pub fn delegate(current: Option<&Target>, digest: &Digest, superseding: bool) -> Result<(), Conflict> {
-    let own = |old: &&Target| old.provenance == Provenance::Delegated;
-    let current = current.map(|old| match own(&old) {
+    let current = current.map(|old| match delegated(old) {
         true => Target {
             provenance: Provenance::Published,
             ..old.clone()
@@ -135,9 +134,7 @@ pub fn apply(current: Option<&Target>, seen: &Observation, superseding: bool) ->
         {
             Verdict::Same
         }
-        (Act::Replace { .. }, Some(current))
-            if current.state == State::Live && current.provenance == Provenance::Delegated =>
-        {
+        (Act::Replace { .. }, Some(current)) if current.state == State::Live && delegated(current) => {
             Verdict::Refused(Conflict::Recorded {
                 recorded: current.digest,
             })
@@ -159,9 +156,31 @@ pub fn apply(current: Option<&Target>, seen: &Observation, superseding: bool) ->
             at: seen.at,
             ..current.clone()
         }),
+        // Its role has dropped it meanwhile.
+        (Act::Delete, Some(current)) if current.state == State::Retracted && delegated(current) => {
+            Verdict::Changed(Target {
+                provenance: Provenance::Declared,
+                ..current.clone()
+            })
+        }
+        // A role goes on listing it, whatever an operator forgets: other bytes must not come to stand there.
+        (Act::Forget, Some(current)) if current.state == State::Live && delegated(current) => Verdict::Same,
+        (Act::Forget, Some(current)) if current.state == State::Retracted && delegated(current) => {
+            Verdict::Changed(Target {
+                state: State::Live,
+                seq: seen.seq,
+                who: seen.who.clone(),
+                at: seen.at,
+                ..current.clone()
+            })
+        }
         (Act::Forget, Some(_)) => Verdict::Forgotten,
         (Act::Delete | Act::Retract { .. } | Act::Forget, _) => Verdict::Same,
     }
+}
+
+fn delegated(target: &Target) -> bool {
+    target.provenance == Provenance::Delegated
 }
 
 /// What stands at the path once the signer has applied all that is pending.

@@ -116,7 +116,7 @@ impl Gate {
             next..=next
         };
         let next = delegated::judge(&listed.top, &files, &submitted, &following, caps, now)?;
-        if let Some(refusal) = self.intake().conflict(&files, &next.files).await? {
+        if let Some(refusal) = self.intake().conflict(&listed.top, &files, &next).await? {
             return Err(refusal.into());
         }
         let accepted: BTreeMap<_, _> = submitted

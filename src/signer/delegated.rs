@@ -253,7 +253,7 @@ impl Signer {
         match desk.judge(top, files, submitted) {
             Ok(next) => {
                 let (ledger, policy) = (&*self.parts.ledger, &self.parts.config.policy);
-                let conflict = intake::conflict(ledger, policy, files, &next.files).await?;
+                let conflict = intake::conflict(ledger, policy, top, files, &next).await?;
                 Ok(conflict.map_or(Ok(next), Err))
             }
             refused => Ok(refused),

@@ -6,7 +6,7 @@
 //! withdrawn. Nothing that is listed disappears: bins of older generations are written anew, and a role that others sign
 //! must stand in the depot, or nothing is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -117,7 +117,9 @@ impl Signer {
         }
         self.raise(fence, shape, &listed, &files, shown).await?;
 
-        let mut done = self.learn(shown, state.upto, now).await?;
+        let theirs = state.custom.files.values().flat_map(|file| file.targets.keys());
+        let theirs: HashSet<_> = theirs.cloned().collect();
+        let mut done = self.learn(shown, &theirs, state.upto, now).await?;
         self.count(&mut state).await?;
         let pending = self.parts.ledger.pending(usize::MAX >> 1).await?;
         let upto = pending.last().map_or(state.upto, |last| last.seq);
@@ -243,8 +245,15 @@ impl Signer {
         Ok(written)
     }
 
-    /// Sets the record right by what was public: observations, which the publication takes up.
-    async fn learn(&self, shown: &Shown, upto: Seq, now: Timestamp) -> Result<Restored, SignerError> {
+    /// Sets the record right by what was public: observations, which the publication takes up. What roles that others sign
+    /// list is `theirs`.
+    async fn learn(
+        &self,
+        shown: &Shown,
+        theirs: &HashSet<TargetPath>,
+        upto: Seq,
+        now: Timestamp,
+    ) -> Result<Restored, SignerError> {
         let mut done = Restored::default();
         let Some((public, at)) = &shown.targets else {
             return Ok(done);
@@ -253,7 +262,8 @@ impl Signer {
         let mut live: HashMap<TargetPath, (Digest, u64)> = HashMap::new();
         let mut gone: BTreeSet<TargetPath> = BTreeSet::new();
         let mut each = |target: &Target| {
-            if listed_by_us(target) && !public.contains_key(&target.path) && target.seq <= upto && target.at < *at {
+            let public = public.contains_key(&target.path) || theirs.contains(&target.path);
+            if listed_by_us(target) && !public && target.seq <= upto && target.at < *at {
                 gone.insert(target.path.clone());
             }
             live.insert(target.path.clone(), (target.digest, target.length));

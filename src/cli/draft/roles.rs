@@ -72,7 +72,7 @@ impl Roles {
             let own = refusal.hint.clone();
             refused(refusal).hint(own.map_or(hint.to_owned(), |own| format!("{own}; {hint}")))
         })?;
-        let conflict = intake::conflict(&*store.ledger, &config.policy, &standing, &next.files).await;
+        let conflict = intake::conflict(&*store.ledger, &config.policy, &below, &standing, &next).await;
         if let Some(refusal) = conflict.map_err(operator::failed)? {
             return Err(refused(refusal));
         }
