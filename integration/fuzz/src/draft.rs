@@ -23,7 +23,10 @@ pub fn run(input: &[u8]) {
     }
     // Whoever alters what is proposed can compute its fingerprint, too.
     if choices.once_in(2) {
-        file["fingerprint"] = sha256(&canonical(&file["proposed"]["signed"])).into();
+        let print = sha256(&canonical(&file["proposed"]["signed"]));
+        if let Some(draft) = file.as_object_mut() {
+            draft.insert("fingerprint".to_owned(), print.into());
+        }
     }
     judge(file.to_string().as_bytes());
     judge(input);

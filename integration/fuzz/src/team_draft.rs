@@ -31,7 +31,9 @@ pub fn run(input: &[u8]) {
     // Whoever alters what is proposed can compute its fingerprint, too.
     if choices.once_in(2) {
         let print = sha256(&canonical(&file["roles"]["a"]["proposed"]["signed"]));
-        file["roles"]["a"]["fingerprint"] = print.into();
+        if let Some(role) = file.pointer_mut("/roles/a").and_then(Value::as_object_mut) {
+            role.insert("fingerprint".to_owned(), print.into());
+        }
     }
     judge(file.to_string().as_bytes());
     judge(input);
