@@ -45,7 +45,8 @@ impl Refusal {
         Self::new(RefusalKind::Malformed, role, detail)
     }
 
-    pub(super) fn unsigned(role: &str, detail: impl Into<String>) -> Self {
+    /// Not enough of those who must have signed it.
+    pub fn unsigned(role: &str, detail: impl Into<String>) -> Self {
         Self::new(RefusalKind::Unsigned, Some(role), detail)
     }
 

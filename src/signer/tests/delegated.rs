@@ -1,6 +1,6 @@
 //! Roles that others sign, beside observations, through refusals and deaths.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::*,
@@ -11,13 +11,13 @@ use crate::{
     clock::whole_seconds,
     delegated::tests::{delegations, envelope, id, role, signed},
     depot::Depot as _,
-    ledger::{Provenance, State, Submission, Submitted},
+    ledger::{Act, Provenance, State, Submission, Submitted},
     target::TargetPath,
     tuf::layout,
 };
 
 /// Seeds: the team's key, another one, and those of [`World`] for targets and bins.
-const TEAM: u8 = 11;
+pub(super) const TEAM: u8 = 11;
 const OTHER: u8 = 12;
 const TARGETS: u8 = 3;
 const BINS: u8 = 2;
@@ -25,14 +25,20 @@ const BINS: u8 = 2;
 impl World {
     /// Puts a targets.json into the depot that delegates `paths` to `team-a`, or nothing to nobody.
     pub(super) async fn delegate(&self, version: u64, key: Option<u8>, paths: &[&str]) {
+        let role = key.map(|key| (vec![key], role("team-a", &[key], 1, paths)));
+        self.delegate_to(version, role).await;
+    }
+
+    /// The same to any role of these keys.
+    async fn delegate_to(&self, version: u64, role: Option<(Vec<u8>, Value)>) {
         let bins = json!({
             "name": "bins", "keyids": [id(BINS)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
         });
         let mut targets = signed(version, &[]);
         let year = jiff::SignedDuration::from_hours(24 * 365);
         targets["expires"] = whole_seconds(self.clock.now() + year).to_string().into();
-        targets["delegations"] = match key {
-            Some(key) => delegations(&[key, BINS], &[role("team-a", &[key], 1, paths), bins]),
+        targets["delegations"] = match role {
+            Some((keys, role)) => delegations(&[&keys[..], &[BINS]].concat(), &[role, bins]),
             None => delegations(&[BINS], &[bins]),
         };
         let file = envelope(&targets, &[TARGETS]);
@@ -42,19 +48,23 @@ impl World {
 
     /// Hands in a file of `team-a`.
     pub(super) async fn hand_in(&self, version: u64, targets: &[&str], key: u8) -> Submitted {
+        self.hand_in_by(version, targets, &[key]).await
+    }
+
+    async fn hand_in_by(&self, version: u64, targets: &[&str], keys: &[u8]) -> Submitted {
         let mut signed = signed(version, targets);
         signed["expires"] = json!("2100-01-01T00:00:00Z");
         let submission = Submission {
             id: 0,
             versions: [("team-a".to_owned(), version)].into(),
-            body: json!({"roles": {"team-a": envelope(&signed, &[key])}}).to_string(),
+            body: json!({"roles": {"team-a": envelope(&signed, keys)}}).to_string(),
             who: "client".to_owned(),
             at: self.clock.now(),
         };
         self.ledger.submit(submission).await.unwrap()
     }
 
-    async fn stands(&self, path: &str) -> Option<(State, Provenance)> {
+    pub(super) async fn stands(&self, path: &str) -> Option<(State, Provenance)> {
         let target = self
             .ledger
             .lookup(&TargetPath::new(path).unwrap())
@@ -191,6 +201,67 @@ async fn the_signer_believes_no_proxy() {
         world.depot.read("2.team-a.json").await.unwrap().is_none(),
         "never listed"
     );
+}
+
+#[tokio::test]
+async fn what_an_operator_forgets_a_role_goes_on_listing() {
+    let (world, mut signer) = world().await;
+    let before = world.view().await;
+    let retract = || Act::Retract {
+        reason: "bad".to_owned(),
+    };
+    for act in [retract(), Act::Forget, Act::Forget] {
+        world.observe("a/1", act).await;
+    }
+    world.put("a/1", "other bytes").await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.stands("a/1").await, Some((State::Live, Provenance::Delegated)));
+    assert_eq!(world.view().await.targets, before.targets);
+    // Dropped by its role while it was retracted, it is like any other.
+    world.observe("a/1", retract()).await;
+    world.settle(&mut signer).await;
+    world.hand_in(2, &["a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert_eq!(
+        world.stands("a/1").await.map(|(state, _)| state),
+        Some(State::Retracted)
+    );
+    world.observe("a/1", Act::Forget).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.stands("a/1").await, None);
+}
+
+#[tokio::test]
+async fn an_observed_role_lists_what_stands_there_and_drops_none_of_it() {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("a/1", "a/1").await;
+    world.put("a/2", "a/2").await;
+    world.settle(&mut signer).await;
+    let keys = [TEAM, OTHER, BINS];
+    let observed = role("team-a", &keys, 2, &["a/*"]);
+    world.delegate_to(2, Some((vec![TEAM, OTHER], observed))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.roles["team-a"], 1);
+    for (version, targets, by, why) in [
+        (2, &["a/1"][..], [TEAM, OTHER], Some("has not signed")),
+        (2, &["a/1", "a/3"], [TEAM, BINS], Some("not observed")),
+        (2, &["a/1"], [TEAM, BINS], None),
+        (3, &["a/2"], [TEAM, BINS], Some("listed no more")),
+        (3, &["a/1", "a/2"], [OTHER, BINS], None),
+    ] {
+        world.hand_in_by(version, targets, &by).await;
+        world.settle(&mut signer).await;
+        let listed = world.view().await.roles["team-a"];
+        match why {
+            Some(why) => {
+                assert!(world.last_line().await.contains(why), "{}", world.last_line().await);
+                assert_eq!(listed, version - 1);
+            }
+            None => assert_eq!(listed, version, "{}", world.last_line().await),
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::{
     super::*,
+    delegated::TEAM,
     world::{View, World},
 };
 use crate::{
     depot::memory::MemoryDepot,
-    ledger::{Act, State},
+    ledger::{Act, Provenance, State},
     target::TargetPath,
 };
 
@@ -160,6 +161,40 @@ async fn what_was_withdrawn_stays_so_and_what_was_acknowledged_is_signed() {
     let again = restore(&world, &shown).await;
     assert_eq!((again.learned.len(), again.withdrawn.len()), (0, 0));
     assert_eq!(world.view().await.targets, view.targets);
+}
+
+#[tokio::test]
+async fn what_moved_into_a_role_after_the_backup_is_the_roles() {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("a/1", "a/1").await;
+    world.put("b", "b").await;
+    world.settle(&mut signer).await;
+    world.delegate(2, Some(TEAM), &["a/*"]).await;
+    world.hand_in(1, &["a/1"], TEAM).await;
+    world.settle(&mut signer).await;
+    let before = world.view().await;
+    let mut files = Vec::new();
+    for name in ["2.targets.json", "1.team-a.json"] {
+        files.push((name.to_owned(), world.depot.read(name).await.unwrap().unwrap()));
+    }
+
+    // The backup knows it as the gate's own.
+    let world = lost(world).await;
+    world.put("a/1", "a/1").await;
+    world.put("b", "b").await;
+    world.settle(&mut world.signer("a")).await;
+    world.depot.put_all(files).await.unwrap();
+    world.pass(60);
+    let mut shown = public(&before, world.clock.now());
+    let (targets, _) = shown.targets.as_mut().unwrap();
+    targets.remove(&TargetPath::new("a/1").unwrap());
+    let done = restore(&world, &shown).await;
+    assert_eq!(done.withdrawn, []);
+    let after = world.view().await;
+    after.follows(&before);
+    assert_eq!((&after.targets, after.roles["team-a"]), (&before.targets, 1));
+    assert_eq!(world.stands("a/1").await, Some((State::Live, Provenance::Delegated)));
 }
 
 #[tokio::test]
