@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::{
     admin::status::{Published, StatusError},
+    catalog,
     depot::{Depot, TIMESTAMP},
-    signer,
     tuf::layout,
 };
 
@@ -42,11 +42,13 @@ pub async fn of(depot: &dyn Depot) -> Result<BTreeMap<String, Published>, Status
         return Ok(roles);
     };
     roles.insert("snapshot".to_owned(), snapshot.published);
+    // The names of roles that were removed stay listed for ever.
+    let (others, _) = catalog::roles::listed(depot).await?;
     for (name, listed) in &snapshot.meta {
         let Some(role) = name.strip_suffix(".json") else {
             continue;
         };
-        if role != "bins" && signer::is_ours(role) {
+        if !["targets", "bins"].contains(&role) && !others.contains_key(role) {
             continue;
         }
         if let Some(file) = read(depot, &layout::file(role, listed.version)).await? {

@@ -88,10 +88,11 @@ impl RoleFile {
             return Err(large(format!("it lists more than {} targets", caps.targets)));
         }
         plain::check(signed).map_err(malformed)?;
-        if let Some(violation) = compat::role(role, signed, bytes.len() as u64, &Client::BINS).pop() {
+        let file = Self::read(Bytes::from(bytes), signed.clone()).map_err(malformed)?;
+        let size = file.bytes.len() as u64;
+        if let Some(violation) = compat::role(role, signed, size, &Client::BINS).pop() {
             return Err(malformed(violation.to_string()));
         }
-        let file = Self::read(Bytes::from(bytes), signed.clone()).map_err(malformed)?;
         if let Some(below) = &file.delegations {
             rules::check_nested(role, below).map_err(malformed)?;
         }

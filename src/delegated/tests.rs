@@ -70,7 +70,7 @@ pub(crate) fn signed(version: u64, targets: &[&str]) -> Value {
     let row = |path: &&str| {
         (
             path.to_string(),
-            json!({"length": 1, "hashes": {"sha256": Digest::of(path).to_string()}}),
+            json!({"length": path.len(), "hashes": {"sha256": Digest::of(path).to_string()}}),
         )
     };
     let targets: serde_json::Map<_, _> = targets.iter().map(row).collect();
