@@ -52,7 +52,7 @@ fn delegated(nginx: &Nginx, extra: &str, signer: &str) -> (Gate, [Member; 2], Re
         "team-a: a new role",
         "team-a: + alice (key ",
         "team-a: threshold 2 of 2",
-        "team-a: paths: + [\"team-a/*\",",
+        "team-a: paths: + team-a/*/*",
     ] {
         assert!(drafted.contains(line), "{drafted}");
     }

@@ -1,14 +1,15 @@
-//! What a proposal changes, one line a change, the same lines for everybody who has the file.
+//! What a proposal changes, one line a change, the same lines for everybody who has the file. No value is cut: what a
+//! reviewer is not shown is signed unread.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{Kind, ring::Roles};
-use crate::tuf::{canonical, schema::KEY_NAMES};
-
-/// Characters of a value that are shown.
-const SHOWN: usize = 160;
+use crate::{
+    digest::Digest,
+    tuf::{canonical, schema::KEY_NAMES},
+};
 
 /// Every difference between two `signed` objects of one role.
 pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
@@ -52,12 +53,6 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
         Kind::Targets => &["version", "expires", "delegations", "targets", KEY_NAMES],
     };
     rest(&mut lines, "", own, old, new);
-    // Forms that are none, and orders that mean nothing, show here when nothing else does.
-    for field in own {
-        if lines.is_empty() {
-            plain(&mut lines, field, old.get(field), new.get(field));
-        }
-    }
     if kind == Kind::Targets {
         // Who comes first is asked first.
         let order = |signed| -> Vec<String> {
@@ -78,7 +73,13 @@ pub fn lines(kind: Kind, old: &Value, new: &Value) -> Vec<String> {
             part(old, "delegations"),
             part(new, "delegations"),
         );
-        rest(&mut lines, "target ", &[], part(old, "targets"), part(new, "targets"));
+        targets(&mut lines, part(old, "targets"), part(new, "targets"));
+    }
+    // Forms that are none, and orders that mean nothing, show here when nothing else does.
+    for field in own {
+        if lines.is_empty() {
+            plain(&mut lines, field, old.get(field), new.get(field));
+        }
     }
     lines
 }
@@ -109,7 +110,7 @@ fn roles(lines: &mut Vec<String>, before: &Roles<'_>, after: &Roles<'_>) {
             if let Some(new) = new {
                 lines.push(format!("{name}: threshold {} of {}", new.threshold, new.keyids.len()));
                 for (field, value) in &new.rest {
-                    plain(lines, &format!("{name}: {field}"), None, Some(value));
+                    of_role(lines, name, field, None, Some(value));
                 }
             }
             continue;
@@ -120,10 +121,69 @@ fn roles(lines: &mut Vec<String>, before: &Roles<'_>, after: &Roles<'_>) {
         }
         let fields: BTreeSet<_> = old.rest.keys().chain(new.rest.keys()).collect();
         for field in fields {
-            let what = format!("{name}: {field}");
-            plain(lines, &what, old.rest.get(field).copied(), new.rest.get(field).copied());
+            let (old, new) = (old.rest.get(field).copied(), new.rest.get(field).copied());
+            of_role(lines, name, field, old, new);
         }
     }
+}
+
+/// A field of a role; of its paths, each pattern has a line.
+fn of_role(lines: &mut Vec<String>, name: &str, field: &str, old: Option<&Value>, new: Option<&Value>) {
+    let what = format!("{name}: {field}");
+    let patterns = |value: Option<&Value>| -> Option<BTreeSet<String>> {
+        let list: &[Value] = match value {
+            Some(value) => value.as_array()?,
+            None => &[],
+        };
+        list.iter().map(|pattern| pattern.as_str().map(str::to_owned)).collect()
+    };
+    match (patterns(old), patterns(new)) {
+        (Some(were), Some(are)) if field == "paths" && were != are => {
+            lines.extend(were.difference(&are).map(|pattern| format!("{what}: - {pattern}")));
+            lines.extend(are.difference(&were).map(|pattern| format!("{what}: + {pattern}")));
+        }
+        _ => plain(lines, &what, old, new),
+    }
+}
+
+/// Targets: digest and length stand first, so that no text of the signers' comes before them.
+fn targets(lines: &mut Vec<String>, old: &Value, new: &Value) {
+    let paths = |targets: &Value| -> BTreeSet<String> {
+        let targets = targets.as_object().into_iter().flatten();
+        targets.map(|(path, _)| path.clone()).collect()
+    };
+    for path in paths(old).union(&paths(new)) {
+        let (old, new) = (old.get(path), new.get(path));
+        if old == new {
+            continue;
+        }
+        let what = format!("target {path}");
+        let (was, is) = (old.and_then(bytes_of), new.and_then(bytes_of));
+        if (was.is_some(), is.is_some()) != (old.is_some(), new.is_some()) {
+            plain(lines, &what, old, new);
+            continue;
+        }
+        let ((was, text), (is, new_text)) = (was.unzip(), is.unzip());
+        match (&was, &is) {
+            (Some(was), Some(is)) if was == is => lines.push(format!("{what}: still {}", shown(is))),
+            _ => plain(lines, &what, was.as_ref(), is.as_ref()),
+        }
+        let (text, new_text) = (text.unwrap_or_default(), new_text.unwrap_or_default());
+        rest(lines, &format!("{what}, text of its signers: "), &[], &text, &new_text);
+    }
+}
+
+/// Digest and length of a target, for people, and all else that it says; `None` where it has another form.
+fn bytes_of(target: &Value) -> Option<(Value, Value)> {
+    let mut rest = target.as_object()?.clone();
+    let length = rest.remove("length")?.as_u64()?;
+    let mut hashes = rest.remove("hashes")?.as_object()?.clone();
+    let sha256 = hashes.remove("sha256")?;
+    let sha256 = sha256.as_str().filter(|text| text.parse::<Digest>().is_ok())?;
+    if !hashes.is_empty() {
+        rest.insert("hashes".to_owned(), hashes.into());
+    }
+    Some((format!("sha256 {sha256}, length {length}").into(), rest.into()))
 }
 
 /// Fields that have no line of their own kind.
@@ -166,17 +226,13 @@ fn kind_of(roles: &Roles<'_>, id: &str) -> String {
     kind.map(|kind| format!(", {kind}")).unwrap_or_default()
 }
 
-/// A value on one line, no longer than people read.
+/// A value on one line, whole.
 fn shown(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::String(text) => text.clone(),
         other => match canonical::to_vec(other) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) => other.to_string(),
         },
-    };
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}… (sha256 {})", &text[..end], crate::digest::Digest::of(&text)),
-        None => text,
     }
 }

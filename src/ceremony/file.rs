@@ -12,8 +12,9 @@ use crate::{
     tuf::{canonical, json, verify::Unverified},
 };
 
-/// Most bytes of a draft: two roots at the limit of most clients (512,000 bytes), and what stands beside them.
-pub const MAX_DRAFT: u64 = 2 << 20;
+/// Most bytes of a draft: two roots at the limit of most clients (512,000 bytes), all that differs, and what stands beside
+/// them.
+pub const MAX_DRAFT: u64 = 4 << 20;
 /// Signatures by key id.
 pub type Signatures = Vec<(String, Vec<u8>)>;
 

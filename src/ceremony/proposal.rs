@@ -131,8 +131,8 @@ impl Proposal {
         Ok(())
     }
 
-    /// Has the gate sign a role, too, with its bins' key: it lists what it observes there, and the others countersign. A search
-    /// ends at it.
+    /// Has the gate sign a role, too, with its bins' key: it lists what it observes there, and as many others as before
+    /// countersign. A search ends at it.
     pub fn observe(&mut self, role: &str) -> Result<(), CeremonyError> {
         let ids: Vec<String> = self
             .roles()
@@ -145,11 +145,17 @@ impl Proposal {
                 "bins has several keys: list the gate's own for the role with `--add-key`",
             ));
         };
+        let before = self.roles().roles.get(role).map_or(0, |role| role.threshold);
         let listed = self.keyids(role)?;
-        if !listed.iter().any(|known| known == id.as_str()) {
-            listed.push(id.as_str().into());
-        }
-        self.threshold(role, 2)?;
+        let threshold = match listed.iter().any(|known| known == id.as_str()) {
+            true => before,
+            false => {
+                listed.push(id.as_str().into());
+                before.saturating_add(1)
+            }
+        };
+        // With one, the gate alone would speak for the team.
+        self.threshold(role, threshold.max(2))?;
         self.terminating(role, true)
     }
 

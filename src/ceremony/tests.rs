@@ -383,6 +383,66 @@ fn offline_targets_are_signed_by_the_keys_that_root_lists_for_them() {
 }
 
 #[test]
+fn nothing_that_is_signed_is_cut() {
+    let patterns: Vec<String> = (0..40).map(|number| format!("team-a/{number}/*")).collect();
+    let targets = |paths: &[String], targets: Value| {
+        let role = json!({"name": "team-a", "keyids": [], "threshold": 1, "paths": paths});
+        json!({"delegations": {"roles": [role]}, "targets": targets})
+    };
+    let (note, digest) = ("x".repeat(2_000), crate::digest::Digest::of("x"));
+    let target = json!({"custom": {"note": note}, "hashes": {"sha256": digest}, "length": 1});
+    let (old, new) = (
+        targets(&patterns[..1], json!({})),
+        targets(&patterns, json!({"a/x": target})),
+    );
+    let lines = diff::lines(Kind::Targets, &old, &new);
+    for pattern in &patterns[1..] {
+        assert!(lines.contains(&format!("team-a: paths: + {pattern}")), "{lines:?}");
+    }
+    let bytes = format!("target a/x: + sha256 {digest}, length 1");
+    let place = lines.iter().position(|line| *line == bytes).unwrap();
+    let text = format!(r#"target a/x, text of its signers: custom: + {{"note":"{note}"}}"#);
+    assert_eq!(lines[place + 1], text);
+    assert_eq!(lines.len(), 39 + 2);
+
+    let mut other = new.clone();
+    other["targets"]["a/x"]["custom"] = json!("y");
+    let lines = diff::lines(Kind::Targets, &new, &other);
+    assert_eq!(lines[0], format!("target a/x: still sha256 {digest}, length 1"));
+    assert!(lines[1].ends_with(" → y"), "{lines:?}");
+}
+
+#[test]
+fn a_role_that_is_observed_needs_one_signature_more() {
+    let bins = key(7);
+    let delegated = build::to_bins(bins.key_id(), bins.public());
+    let signed = build::targets(3, at(1_900_000_000), Some(&delegated), []).unwrap();
+    let current = file(&signed, &[1]);
+    let proposal = || Proposal::after(Kind::Targets, &current, &first(), at(1_950_000_000)).unwrap();
+    let needs = |proposal: &Proposal| {
+        let roles = proposal.roles();
+        let role = &roles.roles["team-a"];
+        (role.threshold, role.keyids.len())
+    };
+    let mut new = proposal();
+    new.delegate("team-a", &["a/*".to_owned()]).unwrap();
+    new.observe("team-a").unwrap();
+    new.add_key("team-a", "ann", key(8).public()).unwrap();
+    assert_eq!(needs(&new), (2, 2));
+
+    let mut known = proposal();
+    known.delegate("team-a", &["a/*".to_owned()]).unwrap();
+    known.add_key("team-a", "ann", key(8).public()).unwrap();
+    known.add_key("team-a", "ben", key(9).public()).unwrap();
+    known.threshold("team-a", 2).unwrap();
+    for time in ["first", "again"] {
+        known.observe("team-a").unwrap();
+        assert_eq!(needs(&known), (3, 3), "{time}");
+    }
+    assert_eq!(known.roles().roles["team-a"].rest["terminating"], &json!(true));
+}
+
+#[test]
 fn a_draft_is_of_one_place_in_one_chain() {
     let draft = draft();
     draft.follows(&first(), &first()).unwrap();

@@ -25,7 +25,7 @@ pub struct Init {
     /// Configuration file
     #[arg(long, value_name = "FILE", default_value = "tufgate.toml")]
     config: PathBuf,
-    /// Number of bins; must be what `bins` under `[tuf]` says, since it is fixed from now on
+    /// Number of bins; must be what `bins` under `[tuf]` says: it is where bins begin
     #[arg(long, value_name = "N")]
     bins: Option<u32>,
     #[command(flatten)]

@@ -143,9 +143,12 @@ impl Recover {
         }
         list("learned again", learned)?;
         list("withdrawn after the backup, and so retracted", withdrawn)?;
+        if !withdrawn.is_empty() {
+            print("`tufgate drift forget PATH` takes one back")?;
+        }
         print(format_args!(
             "published snapshot {snapshot}, timestamp {timestamp}; the clock was taken to be right: {}\nnext: `tufgate \
-             serve`, then `tufgate verify --all`",
+             serve`, then `tufgate audit`",
             SystemClock.now()
         ))
     }

@@ -17,8 +17,8 @@ use crate::{
     tuf::json,
 };
 
-/// Most bytes of a team's draft: some roles at their limit, twice, laid out for people.
-pub const MAX_TEAM_DRAFT: u64 = 16 << 20;
+/// Most bytes of a team's draft: some roles at their limit, twice, and what differs, laid out for people.
+pub const MAX_TEAM_DRAFT: u64 = 32 << 20;
 
 /// What the file says it is.
 const FORMAT: &str = "tufgate delegation draft 1";

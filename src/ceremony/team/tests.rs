@@ -289,6 +289,19 @@ fn altered_drafts_are_refused_with_what_was_altered() {
 }
 
 #[test]
+fn a_long_text_hides_no_digest() {
+    let (note, digest) = ("n".repeat(2_000), Digest::of("x"));
+    let mut signed = proposal(None).into_signed();
+    signed["targets"]["a/x"] = json!({"custom": {"note": note}, "hashes": {"sha256": digest}, "length": 1});
+    let draft = TeamDraft::new(chain(), "team-a", None, signed, by("ann")).unwrap();
+    let lines = TeamDraft::parse(&draft.to_bytes()).unwrap().parts()[0].changes();
+    let bytes = format!("target a/x: + sha256 {digest}, length 1");
+    let place = lines.iter().position(|line| *line == bytes).unwrap();
+    let text = format!(r#"target a/x, text of its signers: custom: + {{"note":"{note}"}}"#);
+    assert_eq!(lines[place + 1], text);
+}
+
+#[test]
 fn what_nobody_of_today_signed_is_no_ground_to_stand_on() {
     // A file that whoever sent the draft made up: its targets would not show as changes.
     let signed = json!({

@@ -49,7 +49,7 @@ pub struct Make {
     /// When it expires: days from now, or a date
     #[arg(long, value_name = "90d|DATE", default_value = "90d", value_parser = Expiry::parse)]
     expires: Expiry,
-    /// The draft; `N.ROLE.draft.json` if it is not given
+    /// The draft; `N.ROLE.draft.json` if it is not given, N being the highest version in it
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Also write the plain TUF metadata, for other tools to sign
@@ -70,11 +70,11 @@ impl Make {
         };
         made.check_expiry(SystemClock.now()).map_err(failed)?;
         say(show::review(&made).trim_end());
-        let named = match (made.parts(), &self.observed) {
-            ([part], None) => format!("{}.{}.draft.json", part.version(), part.role()),
-            (_, observed) => format!("{}.draft.json", observed.as_deref().unwrap_or("roles")),
-        };
-        let out = self.out.clone().unwrap_or_else(|| named.into());
+        let out = self.out.clone().unwrap_or_else(|| {
+            let version = made.parts().iter().map(|part| part.version()).max().unwrap_or_default();
+            let role = self.observed.as_deref().or(self.role.as_deref()).unwrap_or("roles");
+            format!("{version}.{role}.draft.json").into()
+        });
         file::put(&out, &made.to_bytes(), true)?;
         if let Some(to) = &self.metadata {
             export(&made, to)?;

@@ -19,7 +19,7 @@ pub fn review(draft: &TeamDraft) -> String {
         let (role, listed) = (part.role(), part.delegation().role());
         lines.push(format!("{role} {}", part.version()));
         if let Some(paths) = &listed.paths {
-            lines.push(format!("  speaks for {}", paths.join(", ")));
+            lines.extend(paths.iter().map(|pattern| format!("  speaks for {pattern}")));
         }
         lines.extend(part.changes().iter().map(|change| format!("  {change}")));
         lines.push(format!("  fingerprint {}", part.fingerprint()));

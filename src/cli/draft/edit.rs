@@ -23,8 +23,8 @@ pub struct Edits {
     /// End the search for a target at a role, whether it lists it or not; with `=no`, go on after it
     #[arg(long, value_name = "NAME[=no]", value_parser = terminating)]
     terminating: Vec<(String, bool)>,
-    /// Let the gate list what it observes below a role's paths, to be countersigned by the role's other keys: two must sign,
-    /// the gate and one of them
+    /// Let the gate list what it observes below a role's paths, to be countersigned by the role's other keys: the gate's key is
+    /// added, one more must sign than before (two of a new role), and a search ends at the role
     #[arg(long, value_name = "NAME")]
     observed: Vec<String>,
     /// Delegate to a role no more

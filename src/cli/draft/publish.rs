@@ -134,7 +134,8 @@ pub async fn newest(depot: &dyn Depot, kind: Kind) -> Result<(Bytes, Bytes), Cli
         .map(|(version, _)| version)
         .max();
     let name = newest.map(|version| layout::file(kind.role(), version));
-    let name = name.ok_or_else(|| CliError::config("the depot holds no targets.json"))?;
+    let name =
+        name.ok_or_else(|| CliError::config("the depot holds no targets.json").hint("start `tufgate serve` once"))?;
     match depot.read(&name).await.map_err(stored)? {
         Some(current) => Ok((root, current)),
         None => Err(CliError::failed(format_args!("`{name}` is gone from the depot"))),

@@ -1,6 +1,9 @@
 //! The roles that a draft of targets delegates to: none may be led to that has no good file, so those files come with it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{file, publish::stored};
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     intake,
     ledger::{Submission, Submitted as Answer},
     server::Store,
+    tuf::json,
 };
 
 /// Files that are given with a draft.
@@ -33,7 +37,7 @@ impl Roles {
             return Err(CliError::usage("`--with` is for targets, which delegate to roles"));
         }
         for path in files {
-            for (role, envelope) in delegated::submission(&file::read(path)?).map_err(refused)? {
+            for (role, envelope) in submission(path)? {
                 if all.insert(role.clone(), envelope).is_some() {
                     return Err(CliError::usage(format_args!(
                         "two files are given for the role `{role}`"
@@ -101,6 +105,20 @@ impl Roles {
             Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
         }
     }
+}
+
+/// What `delegation submit --out` wrote; the draft itself is easily given in its place.
+fn submission(path: &Path) -> Result<Submitted, CliError> {
+    let bytes = file::read(path)?;
+    delegated::submission(&bytes).map_err(|refusal| {
+        let draft = json::parse(&bytes).is_ok_and(|file| file.get("format").is_some());
+        let why = match draft {
+            true => "it is a draft, not what was made of it to submit".to_owned(),
+            false => refused(refusal).message,
+        };
+        CliError::failed(format_args!("`{}`: {why}", path.display()))
+            .hint("write it with `tufgate delegation submit --out FILE`")
+    })
 }
 
 fn refused(refusal: Refusal) -> CliError {
