@@ -21,6 +21,8 @@ use crate::{
 /// Most roles, and most of them inside each other.
 const ROLES: usize = 256;
 const DEPTH: usize = 4;
+/// Most roles below one that the operator delegates to: clients have visits left for others.
+const NESTED: usize = 16;
 /// Most roles a client asks before it comes to the bins: python-tuf, go-tuf, tuf-js and sigstore-tuf ask 32 in all.
 const VISITS: usize = 28;
 
@@ -70,7 +72,7 @@ pub fn judge(
         now,
         found: Next::default(),
     };
-    walk.below(top, &[])?;
+    walk.below(top, &[], false)?;
     let found = walk.found;
     if let Some(role) = read.keys().find(|role| !found.files.contains_key(*role)) {
         return Err(Refusal::unknown(role, "nobody delegates to it")
@@ -89,8 +91,11 @@ pub fn judge(
             ));
         }
     }
-    for role in &found.fresh {
-        for (path, row) in found.files.get(role).iter().flat_map(|file| &file.targets) {
+    // A role that delegates can stand in the way of others, too.
+    let delegates = |role: &String| found.files.get(role).is_some_and(|file| file.delegations.is_some());
+    let all = found.fresh.iter().any(delegates);
+    for (role, file) in found.files.iter().filter(|(role, _)| all || found.fresh.contains(role)) {
+        for (path, row) in &file.targets {
             reachable(top, &found.files, role, path, row)?;
         }
     }
@@ -106,10 +111,16 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `scope` holds the patterns of the delegators, outermost first.
-    fn below(&mut self, below: &Delegations, scope: &[&[String]]) -> Result<(), Refusal> {
+    /// `scope` holds the patterns of the delegators, outermost first; whether the outermost one `ends` a search.
+    fn below(&mut self, below: &Delegations, scope: &[&[String]], ends: bool) -> Result<(), Refusal> {
         for role in custom(below) {
             let name = &*role.name;
+            if role.terminating && !ends && !scope.is_empty() {
+                let why = "it would end the search below paths that its delegator shares with others";
+                return Err(Refusal::malformed(Some(name), why)
+                    .hint("leave `terminating` out, or have the operator make the first role terminating"));
+            }
+            let ends = ends || (scope.is_empty() && role.terminating);
             if self.found.files.len() >= ROLES || scope.len() >= DEPTH {
                 return Err(Refusal::large(
                     Some(name),
@@ -125,7 +136,12 @@ impl Walk<'_> {
                 return Err(Refusal::malformed(Some(name), "it is delegated to twice"));
             }
             if let Some(nested) = &file.delegations {
-                self.below(nested, &scopes)?;
+                self.below(nested, &scopes, ends)?;
+            }
+            let under = |other: &&String| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+            if scope.is_empty() && self.found.files.keys().filter(under).count() > NESTED {
+                let why = format!("there are at most {NESTED} roles below it");
+                return Err(Refusal::large(Some(name), why));
             }
         }
         Ok(())
@@ -167,6 +183,28 @@ impl Walk<'_> {
             ..RoleFile::clone(read)
         }))
     }
+}
+
+/// Whether those that are submitted and that `top` itself delegates to are signed, before anything costlier is looked at, and
+/// whether it delegates to them or to one above them.
+///
+/// # Errors
+/// The first that is not.
+pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<(), Refusal> {
+    for (role, envelope) in submitted {
+        let above = |known: &&DelegatedRole| {
+            let rest = role.strip_prefix(&*known.name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let Some(known) = custom(top).find(above) else {
+            return Err(Refusal::unknown(role, "nobody delegates to it")
+                .hint("the operator delegates with `tufgate targets draft --role`"));
+        };
+        if known.name == *role {
+            RoleFile::submitted(role, envelope, caps)?.signed_by(top, known)?;
+        }
+    }
+    Ok(())
 }
 
 /// The named roles that others sign.

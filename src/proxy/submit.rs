@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use http::{StatusCode, header};
 use pingora::{Result, proxy::Session};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Gate,
@@ -26,7 +27,9 @@ pub(super) const SUBMIT: &str = "submit";
 /// Most submissions whose bodies are read or judged at once.
 pub(super) const PLACES: usize = 32;
 /// Longest a body may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a body that need no place: nobody keeps a team out with what is small and slow.
+const SMALL: usize = 64 << 10;
 /// Between looks at what became of it.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -74,13 +77,9 @@ impl Gate {
         self.may_read(session).await.map_err(|refused| refused.problem)?;
         let wait = prefer_wait(&session.req_header().headers);
         let who = client_ip(session).map_or_else(|| "gate".to_owned(), |ip| format!("client {ip}"));
-        // Bounds what bodies take of memory.
-        let Ok(place) = self.0.submissions.try_acquire() else {
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many submissions at once");
-            return Err(problem.retry(5));
-        };
-        let body = read(session).await?;
-        let submitted = delegated::submission(&body)?;
+        // Before anything is read: where nobody signs a role there is nothing to submit.
+        self.top(&self.snapshot().await?.1).await?;
+        let (body, place) = read(session, &self.0.submissions).await?;
         // One at a time: each walks all roles.
         let Ok(turn) = self.0.submitting.acquire().await else {
             return Err(Problem::new(
@@ -89,12 +88,14 @@ impl Gate {
                 "the gate is stopping",
             ));
         };
+        let submitted = delegated::submission(&body)?;
         let listed = self.listed().await?;
         let tuf = &self.config().tuf;
         let caps = Caps {
             bytes: tuf.max_bin_bytes,
             targets: tuf.max_bin_targets,
         };
+        delegated::glance(&listed.top, &submitted, caps)?;
         let now = self.intake().now();
         let (mut files, mut last) = (listed.files.clone(), self.intake().role_versions().await?);
         // After what waits already, as the signer will see it.
@@ -199,12 +200,7 @@ impl Gate {
     async fn listed(&self) -> Result<Listed, Problem> {
         let (_, versions) = self.snapshot().await?;
         let version = |role: &str| versions.get(role).copied().unwrap_or(0);
-        let top = self.signed(&layout::file("targets", version("targets"))).await?;
-        let nowhere = || {
-            Refusal::nobody("targets delegates to no role that others sign")
-                .hint("the operator delegates with `tufgate targets draft --role`")
-        };
-        let top = delegated::below(&top).ok_or_else(nowhere)?;
+        let top = self.top(&versions).await?;
         let mut standing = Standing::below(Some(&top));
         while let Some(role) = standing.next() {
             let name = layout::file(&role, version(&role));
@@ -215,6 +211,18 @@ impl Gate {
         }
         let files = standing.files();
         Ok(Listed { top, files })
+    }
+
+    /// What the listed targets.json delegates to, where that is a role that others sign.
+    async fn top(&self, versions: &BTreeMap<String, u64>) -> Result<Delegations, Problem> {
+        let version = versions.get("targets").copied().unwrap_or(0);
+        let top = self.signed(&layout::file("targets", version)).await?;
+        let top = delegated::below(&top).filter(|top| delegated::custom(top).next().is_some());
+        let nowhere = || {
+            Refusal::nobody("targets delegates to no role that others sign")
+                .hint("the operator delegates with `tufgate targets draft --role`")
+        };
+        Ok(top.ok_or_else(nowhere)?)
     }
 
     async fn signed(&self, name: &str) -> Result<Value, Problem> {
@@ -242,8 +250,11 @@ fn unreadable(name: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "metadata", detail).retry(5)
 }
 
-/// The body, if it is one of JSON and not too long.
-async fn read(session: &mut Session) -> Result<BytesMut, Problem> {
+/// The body, if it is one of JSON and not too long; one that is not small has a place, which bounds what bodies take of memory.
+async fn read<'a>(
+    session: &mut Session,
+    places: &'a Semaphore,
+) -> Result<(BytesMut, Option<SemaphorePermit<'a>>), Problem> {
     let headers = &session.req_header().headers;
     let is_json = headers
         .get(header::CONTENT_TYPE)
@@ -264,20 +275,28 @@ async fn read(session: &mut Session) -> Result<BytesMut, Problem> {
     if told.is_some_and(|length| length > MAX_SUBMISSION as u64) {
         return Err(too_long());
     }
-    let mut body = BytesMut::new();
+    let (mut body, mut place) = (BytesMut::new(), None);
     let whole = tokio::time::timeout(PATIENCE, async {
-        while let Some(chunk) = session.read_request_body().await? {
-            if body.len() + chunk.len() > MAX_SUBMISSION {
-                return Ok::<_, Box<pingora::Error>>(false);
+        let broke = |_| Problem::new(StatusCode::BAD_REQUEST, "request", "the body broke off");
+        while let Some(chunk) = session.read_request_body().await.map_err(broke)? {
+            let length = body.len() + chunk.len();
+            if length > MAX_SUBMISSION {
+                return Err(too_long());
+            }
+            if length > SMALL && place.is_none() {
+                let busy = |_| {
+                    let detail = "too many submissions at once";
+                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry(5)
+                };
+                place = Some(places.try_acquire().map_err(busy)?);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(true)
+        Ok(())
     });
     match whole.await {
-        Ok(Ok(true)) => Ok(body),
-        Ok(Ok(false)) => Err(too_long()),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "request", "the body broke off")),
+        Ok(Ok(())) => Ok((body, place)),
+        Ok(Err(problem)) => Err(problem),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "client-timeout",
