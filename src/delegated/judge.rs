@@ -192,6 +192,7 @@ impl Walk<'_> {
 /// The first that is not.
 pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<(), Refusal> {
     for (role, envelope) in submitted {
+        super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
         let above = |known: &&DelegatedRole| {
             let rest = role.strip_prefix(&*known.name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
