@@ -592,7 +592,7 @@ fn what_comes_by_mail_is_judged_before_it_is_shown() {
         "the signature of root-1",
     );
     bad(&|file| file["current"]["signed"]["version"] = json!(7), "altered");
-    fs::write(gate.dir.join("bad.json"), vec![b'['; 3 << 20]).unwrap();
+    fs::write(gate.dir.join("bad.json"), vec![b'['; 5 << 20]).unwrap();
     refused(&gate, &["root", "status", "bad.json"], 65, "bytes");
 
     // What nobody checks is shown harmless: the name of the machine's user.
