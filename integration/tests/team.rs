@@ -318,10 +318,9 @@ fn a_team_delegates_to_a_role_of_its_own() {
     sound(&gate, &gate.root());
 }
 
-#[test]
-fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
-    let nginx = Nginx::start();
-    let gate = Gate::start(&Setup::learning(nginx.url()));
+/// A gate whose operator delegated `docs/*` to the gate and dora together; what the gate observes there waits for her.
+fn observing(nginx: &Nginx, extra: &str) -> Gate {
+    let gate = Gate::start(&Setup::learning(nginx.url()).extra(extra));
     new_key(&gate.dir, "dora");
     new_key(&gate.dir, "eve");
     let edits = [
@@ -358,20 +357,31 @@ fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
         &["targets", "sign", "t.json", "--yes", "--key", "keys/targets.pem"],
     );
     done(&gate, &["targets", "publish", "t.json", "--with", "with.json"]);
+    gate
+}
+
+/// Drafts what waits for dora once it says all of this; what the draft shows.
+fn prepared(gate: &Gate, site: &[String], out: &str, wanted: &[&str]) -> String {
+    let observed = asking(&["draft", "--observed", "docs", "--out", out], site);
+    let mut shown = String::new();
+    until("the gate to offer what it observed", || {
+        let _ = fs::remove_file(gate.dir.join(out));
+        let output = tufgate(&gate.dir, &observed);
+        shown = said(&output);
+        output.status.success() && wanted.iter().all(|line| shown.contains(line))
+    });
+    shown
+}
+
+#[test]
+fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
+    let nginx = Nginx::start();
+    let gate = observing(&nginx, "");
     gate.publish("/docs/guide.txt", b"a guide");
 
     let site = site(&gate);
-    let observed = asking(&["draft", "--observed", "docs", "--out", "d2.json"], &site);
-    let mut shown = String::new();
-    until("the gate to offer what it observed", || {
-        let output = tufgate(&gate.dir, &observed);
-        shown = said(&output);
-        output.status.success()
-    });
-    assert!(
-        shown.contains("target docs/guide.txt: + ") && shown.contains("missing dora (key "),
-        "{shown}"
-    );
+    let shown = prepared(&gate, &site, "d2.json", &["target docs/guide.txt: + "]);
+    assert!(shown.contains("missing dora (key "), "{shown}");
     let submit = ["delegation", "submit", "d2.json", "--wait", "20", "--url", &gate.url()];
     refused(&gate, &submit, 1, "1 more of targets 2's signers must sign: dora");
     refused(
@@ -389,6 +399,59 @@ fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
         let _ = fs::remove_file(gate.dir.join("d3.json"));
         said(&output).contains("nothing of `docs` waits for a signature there")
     });
+    sound(&gate, &gate.root());
+}
+
+#[test]
+fn an_observed_role_gets_bins_of_its_own_in_both_views() {
+    let nginx = Nginx::start();
+    let gate = observing(&nginx, "[tuf]\ngrow_at = 2\n");
+    let readers = Readers::new(&gate);
+    let site = site(&gate);
+    let pages = ["docs/a.txt", "docs/b.txt", "docs/c.txt", "docs/d.txt"];
+    let countersign = |draft: &str| {
+        done(&gate, &["delegation", "sign", draft, "--yes", "--key", "dora.pem"]);
+        let submit = ["delegation", "submit", draft, "--wait", "20", "--url", &gate.url()];
+        done(&gate, &submit)
+    };
+    // Two targets stand in the role's own file.
+    for page in &pages[..2] {
+        gate.publish(&format!("/{page}"), page.as_bytes());
+    }
+    let few = prepared(&gate, &site, "few.json", &["docs/a.txt: +", "docs/b.txt: +"]);
+    assert!(!few.contains("docs.bins"), "{few}");
+    countersign("few.json");
+    readers.all_read(&gate, pages[0], pages[0].as_bytes());
+
+    // Three do not: sixteen bins, and what leads to them in each view, are one draft, signed and taken together.
+    gate.publish(&format!("/{}", pages[2]), pages[2].as_bytes());
+    let many = prepared(
+        &gate,
+        &site,
+        "many.json",
+        &["docs.bins.4-f 1", "succinct/docs.bins 1", "docs/c.txt: +"],
+    );
+    assert!(
+        many.contains("target docs/a.txt: - ") && many.contains("target docs/a.txt: + "),
+        "{many}"
+    );
+    let status = asking(&["status", "many.json"], &site);
+    refused(&gate, &status, 1, "must sign: dora");
+    countersign("many.json");
+    for page in &pages[..3] {
+        readers.all_read(&gate, page, page.as_bytes());
+    }
+    Readers::new(&gate).all_read(&gate, pages[1], pages[1].as_bytes());
+    sound(&gate, &gate.root());
+
+    // A release is one bin's matter then; what is deleted is countersigned like what comes.
+    gate.publish(&format!("/{}", pages[3]), pages[3].as_bytes());
+    let one = prepared(&gate, &site, "one.json", &["docs/d.txt: +"]);
+    assert!(one.contains("under docs.bins 1") && !one.contains("succinct/"), "{one}");
+    assert_eq!(one.matches("fingerprint").count(), 1, "{one}");
+    countersign("one.json");
+    readers.all_read(&gate, pages[3], pages[3].as_bytes());
+    Readers::new(&gate).all_read(&gate, pages[3], pages[3].as_bytes());
     sound(&gate, &gate.root());
 }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
+    delegated,
     digest::Digest,
     ledger::{State, Target},
-    tuf::layout::Generation,
+    tuf::layout::{self, Generation},
 };
 
-/// The bins that two views of one delegator agree on.
-pub(super) fn generation(prefixes: &Value, succinct: &Value) -> Result<Generation, String> {
+/// The bins that two views of one delegator, `bins` or the `NAME.bins` of another role, agree on.
+pub(super) fn generation(delegator: &str, prefixes: &Value, succinct: &Value) -> Result<Generation, String> {
     let [below, short] = [prefixes, succinct].map(|signed| signed.get("delegations").unwrap_or(&Value::Null));
     let bins = short.get("succinct_roles").ok_or("it delegates to no succinct roles")?;
     let bits = bins.get("bit_length").and_then(Value::as_u64).unwrap_or(0);
@@ -19,8 +20,13 @@ pub(super) fn generation(prefixes: &Value, succinct: &Value) -> Result<Generatio
     let generation = count
         .and_then(Generation::of)
         .ok_or_else(|| format!("{bits} bits are no number of bins"))?;
-    if bins.get("name_prefix").and_then(Value::as_str) != Some(&generation.prefix()) {
-        return Err(format!("its bins are not called `{}-…`", generation.prefix()));
+    let prefix = match delegator {
+        "bins" => generation.prefix(),
+        of_a_role => delegated::bins::prefix(of_a_role),
+    };
+    let name = |bin| layout::bin_name(&prefix, generation.bits(), bin);
+    if bins.get("name_prefix").and_then(Value::as_str) != Some(&prefix) {
+        return Err(format!("its bins are not called `{prefix}-…`"));
     }
     let differ = |what: &str| format!("the views differ in {what}");
     for what in ["version", "expires", "targets"] {
@@ -41,14 +47,14 @@ pub(super) fn generation(prefixes: &Value, succinct: &Value) -> Result<Generatio
     }
     for (bin, role) in (0..).zip(roles) {
         let expected = json!({
-            "name": generation.name(bin),
+            "name": name(bin),
             "keyids": bins.get("keyids"),
             "threshold": bins.get("threshold"),
             "path_hash_prefixes": generation.hash_prefixes(bin),
         });
         let same = |(field, value): (&String, &Value)| role.get(field) == Some(value);
         if !expected.as_object().is_some_and(|fields| fields.iter().all(same)) {
-            return Err(differ(&format!("bin `{}`", generation.name(bin))));
+            return Err(differ(&format!("bin `{}`", name(bin))));
         }
     }
     Ok(generation)
@@ -178,7 +184,7 @@ mod tests {
         let prefixes = json!({"version": 1, "delegations": {"keys": {"a": 1}, "roles": roles}});
         let bins = json!({"keyids": ["a"], "threshold": 1, "bit_length": 4, "name_prefix": "bins4"});
         let succinct = json!({"version": 1, "delegations": {"keys": {"a": 1}, "succinct_roles": bins}});
-        assert_eq!(generation(&prefixes, &succinct), Ok(sixteen));
+        assert_eq!(generation("bins", &prefixes, &succinct), Ok(sixteen));
         for (pointer, value) in [
             ("/version", json!(2)),
             ("/delegations/keys/a", json!(2)),
@@ -189,10 +195,10 @@ mod tests {
         ] {
             let mut other = succinct.clone();
             *other.pointer_mut(pointer).unwrap() = value;
-            assert!(generation(&prefixes, &other).is_err(), "{pointer}");
+            assert!(generation("bins", &prefixes, &other).is_err(), "{pointer}");
         }
         let mut other = prefixes.clone();
         other["delegations"]["roles"][3]["path_hash_prefixes"] = json!(["2"]);
-        assert!(generation(&other, &succinct).is_err());
+        assert!(generation("bins", &other, &succinct).is_err());
     }
 }

@@ -67,5 +67,5 @@ pub(super) fn check(subject: Subject<'_>, stored: &[Stored], walked: &Walked, re
 fn is_ours(name: &str, role: &str, walked: &Walked) -> bool {
     // A depot that cannot be followed says nothing about its roles.
     let known = walked.known.contains(role) || (walked.listed.is_none() && role.starts_with("bins"));
-    known && role != "timestamp" && (role == "bins" || !name.starts_with(SUCCINCT))
+    known && role != "timestamp" && (layout::is_twofold(role) || !name.starts_with(SUCCINCT))
 }

@@ -203,12 +203,13 @@ impl<'a> Walk<'a> {
                 let pins = pins.filter(|pins| pins.version == version);
                 let file = self.examine(&layout::file(&role, version), &role, version, pins).await;
                 let mut views: Vec<_> = file.into_iter().collect();
-                if role == "bins" {
-                    let name = layout::succinct_bins(version);
+                if layout::is_twofold(&role) {
+                    let name = layout::succinct(&role, version);
                     views.extend(self.examine(&name, &role, version, pins).await);
                     if let ([prefixes, succinct], Some(_)) = (&*views, pins) {
-                        match bins::generation(&prefixes.signed, &succinct.signed) {
-                            Ok(agreed) => generation = Some(agreed),
+                        match bins::generation(&role, &prefixes.signed, &succinct.signed) {
+                            Ok(agreed) if role == "bins" => generation = Some(agreed),
+                            Ok(_) => {}
                             Err(why) => self.error(Code::Delegation, &name, why),
                         }
                     }

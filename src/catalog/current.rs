@@ -58,7 +58,7 @@ impl Current {
         // A flat layout has no delegator.
         if let Ok(bins) = snapshot.version_of(&snapshot_name, "bins.json") {
             pin(depot, &mut pinned, old, layout::file("bins", bins)).await?;
-            pin(depot, &mut pinned, old, layout::succinct_bins(bins)).await?;
+            pin(depot, &mut pinned, old, layout::succinct("bins", bins)).await?;
         }
         if let Some(root) = &root {
             let alias = Arc::new(root.alias.with_class(Class::Immutable));

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::{depot::TIMESTAMP, tuf::layout::SUCCINCT};
+use crate::{
+    depot::TIMESTAMP,
+    tuf::layout::{SUCCINCT, is_twofold},
+};
 
 /// Longest role name that is looked for.
 const MAX_ROLE: usize = 128;
@@ -18,8 +21,8 @@ pub enum Wanted<'a> {
     Timestamp,
 }
 
-/// Reads a name; `None` when nothing can be called so. In the succinct view every file but its `N.bins.json` is the
-/// shared one.
+/// Reads a name; `None` when nothing can be called so. In the succinct view every file is the shared one but
+/// those of delegators of bins.
 pub fn wanted(name: &str) -> Option<Wanted<'_>> {
     let (name, succinct) = match name.strip_prefix(SUCCINCT) {
         Some(name) => (name, true),
@@ -29,7 +32,7 @@ pub fn wanted(name: &str) -> Option<Wanted<'_>> {
         TIMESTAMP => Some(Wanted::Timestamp),
         "root.json" => Some(Wanted::NewestRoot),
         _ => Some(Wanted::Stored(match role_of(name)? {
-            "bins" if succinct => Cow::Owned(format!("{SUCCINCT}{name}")),
+            role if succinct && is_twofold(role) => Cow::Owned(format!("{SUCCINCT}{name}")),
             _ => Cow::Borrowed(name),
         })),
     }
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_succinct_view_has_one_file_of_its_own() {
+    fn the_succinct_view_has_delegators_of_its_own() {
         assert_eq!(wanted("succinct/timestamp.json"), Some(Wanted::Timestamp));
         assert_eq!(wanted("succinct/root.json"), Some(Wanted::NewestRoot));
         assert_eq!(
@@ -76,6 +79,14 @@ mod tests {
         assert_eq!(
             wanted("succinct/1.bins.json"),
             Some(Wanted::Stored("succinct/1.bins.json".into()))
+        );
+        assert_eq!(
+            wanted("succinct/1.docs.bins.json"),
+            Some(Wanted::Stored("succinct/1.docs.bins.json".into()))
+        );
+        assert_eq!(
+            wanted("succinct/1.docs.bins.4-a.json"),
+            Some(Wanted::Stored("1.docs.bins.4-a.json".into()))
         );
     }
 

@@ -14,7 +14,7 @@ use crate::{
     target::TargetPath,
     terminal::printable,
     tuf::{
-        build, canonical, json,
+        build, canonical, json, layout,
         schema::{DelegatedRole, Delegations, KEY_NAMES, TargetFile, Targets},
         verify::{self, Keys, Unverified},
     },
@@ -63,6 +63,8 @@ pub struct RoleFile {
     pub delegations: Option<Delegations>,
     /// The file.
     pub bytes: Bytes,
+    /// The file of the succinct view, of a delegator of bins that was just submitted.
+    pub succinct: Option<Box<RoleFile>>,
 }
 
 impl RoleFile {
@@ -90,10 +92,16 @@ impl RoleFile {
         plain::check(signed).map_err(malformed)?;
         let file = Self::read(Bytes::from(bytes), signed.clone()).map_err(malformed)?;
         let size = file.bytes.len() as u64;
-        if let Some(violation) = compat::role(role, signed, size, &Client::BINS).pop() {
+        // Each client reads a delegator of bins in one view or the other.
+        let twofold = layout::is_twofold(role);
+        let mut found = match twofold {
+            true => compat::bins(size, size, &Client::BINS),
+            false => compat::role(role, signed, size, &Client::BINS),
+        };
+        if let Some(violation) = found.pop() {
             return Err(malformed(violation.to_string()));
         }
-        if let Some(below) = &file.delegations {
+        if let Some(below) = file.delegations.as_ref().filter(|_| !twofold) {
             rules::check_nested(role, below).map_err(malformed)?;
         }
         Ok(file)
@@ -134,6 +142,7 @@ impl RoleFile {
             targets,
             delegations: read.delegations,
             bytes,
+            succinct: None,
         })
     }
 

@@ -8,11 +8,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Caps, Refusal, RoleFile, Submitted, rules::BINS};
+use super::{Caps, Refusal, RoleFile, Submitted, bins, rules::BINS};
 use crate::{
     digest::Digest,
     target::TargetPath,
     tuf::{
+        layout::is_twofold,
         pattern,
         schema::{DelegatedRole, Delegations},
     },
@@ -60,17 +61,20 @@ pub fn judge(
     caps: Caps,
     now: Timestamp,
 ) -> Result<Next, Refusal> {
-    let mut read = Files::new();
-    for (role, envelope) in submitted {
+    let mut read = BTreeMap::new();
+    for (key, envelope) in submitted {
+        let (role, _) = bins::viewed(key);
         super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
-        read.insert(role.clone(), Arc::new(RoleFile::submitted(role, envelope, caps)?));
+        read.insert(key.clone(), RoleFile::submitted(role, envelope, caps)?);
     }
+    let read = bins::paired(read)?;
     let mut walk = Walk {
         standing,
         read: &read,
         next,
         now,
         found: Next::default(),
+        named: 0,
     };
     walk.below(top, &[], false)?;
     let found = walk.found;
@@ -104,10 +108,12 @@ pub fn judge(
 
 struct Walk<'a> {
     standing: &'a Files,
-    read: &'a Files,
+    read: &'a BTreeMap<String, RoleFile>,
     next: &'a dyn Fn(&str) -> RangeInclusive<u64>,
     now: Timestamp,
     found: Next,
+    /// Roles found that are no bins.
+    named: usize,
 }
 
 impl Walk<'_> {
@@ -121,24 +127,34 @@ impl Walk<'_> {
                     .hint("leave `terminating` out, or have the operator make the first role terminating"));
             }
             let ends = ends || (scope.is_empty() && role.terminating);
-            if self.found.files.len() >= ROLES || scope.len() >= DEPTH {
+            if self.named >= ROLES || scope.len() >= DEPTH {
                 return Err(Refusal::large(
                     Some(name),
                     format!("there are at most {ROLES} roles, {DEPTH} inside each other"),
                 ));
             }
-            let patterns = role.paths.as_deref().unwrap_or_default();
+            self.named += usize::from(role.path_hash_prefixes.is_none());
             let mut scopes = scope.to_vec();
-            scopes.push(patterns);
+            scopes.extend(role.paths.as_deref());
             let file = self.file(below, role)?;
-            within(name, &scopes, &file)?;
+            within(role, &scopes, &file)?;
+            if is_twofold(name) {
+                if scope.len() != 1 {
+                    let why = "only a role that the operator delegates to has bins";
+                    return Err(Refusal::malformed(Some(name), why));
+                }
+                bins::check(below, role, &file)?;
+            }
             if self.found.files.insert(name.to_owned(), file.clone()).is_some() {
                 return Err(Refusal::malformed(Some(name), "it is delegated to twice"));
             }
             if let Some(nested) = &file.delegations {
                 self.below(nested, &scopes, ends)?;
             }
-            let under = |other: &&String| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+            let under = |other: &&String| {
+                let rest = other.strip_prefix(name);
+                rest.is_some_and(|rest| rest.starts_with('.') && !bins::belongs(other, name))
+            };
             if scope.is_empty() && self.found.files.keys().filter(under).count() > NESTED {
                 let why = format!("there are at most {NESTED} roles below it");
                 return Err(Refusal::large(Some(name), why));
@@ -160,6 +176,13 @@ impl Walk<'_> {
             return Ok(stands.clone());
         };
         let bytes = read.signed_by(below, role)?;
+        let succinct = match &read.succinct {
+            Some(twin) => Some(Box::new(RoleFile {
+                bytes: twin.signed_by(below, role)?,
+                ..RoleFile::clone(twin)
+            })),
+            None => None,
+        };
         if let Some(stands) = stands.filter(|stands| stands.bytes == bytes) {
             return Ok(stands.clone());
         }
@@ -180,7 +203,8 @@ impl Walk<'_> {
         self.found.fresh.push(name.to_owned());
         Ok(Arc::new(RoleFile {
             bytes,
-            ..RoleFile::clone(read)
+            succinct,
+            ..read.clone()
         }))
     }
 }
@@ -191,7 +215,8 @@ impl Walk<'_> {
 /// # Errors
 /// The first that is not.
 pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<(), Refusal> {
-    for (role, envelope) in submitted {
+    for (key, envelope) in submitted {
+        let (role, succinct) = bins::viewed(key);
         super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
         let above = |known: &&DelegatedRole| {
             let rest = role.strip_prefix(&*known.name);
@@ -201,7 +226,7 @@ pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<()
             return Err(Refusal::unknown(role, "nobody delegates to it")
                 .hint("the operator delegates with `tufgate targets draft --role`"));
         };
-        if known.name == *role {
+        if known.name == role && !succinct {
             RoleFile::submitted(role, envelope, caps)?.signed_by(top, known)?;
         }
     }
@@ -214,8 +239,12 @@ pub fn custom(below: &Delegations) -> impl Iterator<Item = &DelegatedRole> {
 }
 
 /// Whether a role stays within the patterns that are delegated to it, the last of `scopes`, and to those above it: its
-/// targets, and the patterns that it delegates in its turn.
-pub(super) fn within(name: &str, scopes: &[&[String]], file: &RoleFile) -> Result<(), Refusal> {
+/// targets, and the patterns that it delegates in its turn. A bin has hashes besides.
+pub(super) fn within(role: &DelegatedRole, scopes: &[&[String]], file: &RoleFile) -> Result<(), Refusal> {
+    let name = &*role.name;
+    if let Some(prefixes) = &role.path_hash_prefixes {
+        bins::check_bin(role, prefixes, file)?;
+    }
     let own = scopes.last().copied().unwrap_or_default();
     for path in file.targets.keys() {
         let inside = |patterns: &&[String]| {
@@ -231,7 +260,9 @@ pub(super) fn within(name: &str, scopes: &[&[String]], file: &RoleFile) -> Resul
             return Err(Refusal::malformed(Some(name), why).hint(hint));
         }
     }
-    for role in file.delegations.iter().flat_map(custom) {
+    // What leads to bins is compared as a whole.
+    let named = file.delegations.iter().filter(|_| !is_twofold(name));
+    for role in named.flat_map(custom) {
         let patterns = role.paths.as_deref().unwrap_or_default();
         if let Some(foreign) = patterns.iter().find(|pattern| !inside(own, pattern)) {
             return Err(Refusal::malformed(
@@ -273,6 +304,7 @@ fn reachable(
         let mut search = Search {
             files,
             path,
+            id: bins::id_of(path),
             matches,
             visits: 0,
             terminated: false,
@@ -298,6 +330,8 @@ fn reachable(
 struct Search<'a> {
     files: &'a Files,
     path: &'a TargetPath,
+    /// What hash prefixes are held against.
+    id: String,
     matches: fn(&str, &str) -> bool,
     visits: usize,
     terminated: bool,
@@ -307,7 +341,9 @@ impl<'a> Search<'a> {
     fn below(&mut self, below: &Delegations) -> Option<&'a (Digest, u64)> {
         for role in custom(below) {
             let fits = |pattern: &String| (self.matches)(pattern, self.path.as_str());
-            if !role.paths.iter().flatten().any(fits) {
+            let hashed = role.path_hash_prefixes.as_ref();
+            let hashed = hashed.is_some_and(|prefixes| bins::speaks_for(prefixes, &self.id));
+            if !hashed && !role.paths.iter().flatten().any(fits) {
                 continue;
             }
             self.visits += 1;

@@ -5,6 +5,7 @@
 //! The rule behind all of it: a client that walks the roles in order fails at a role whose file is missing or not signed by
 //! those it is delegated to, and finds nothing in the roles after it. So no role is ever delegated to without such a file.
 
+pub mod bins;
 mod file;
 mod judge;
 mod place;
@@ -35,7 +36,7 @@ use crate::tuf::json;
 /// Most bytes of a submission.
 pub const MAX_SUBMISSION: usize = 4 << 20;
 
-/// Envelopes by role, as submitted.
+/// Envelopes by role, as submitted; the file of a delegator of bins in the succinct view stands under `succinct/NAME.bins`.
 pub type Submitted = BTreeMap<String, Value>;
 
 /// A submission of more than [`MAX_SUBMISSION`] bytes.

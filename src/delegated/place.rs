@@ -6,14 +6,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Caps, Refusal, RoleFile, judge::within};
-use crate::{
-    digest::Digest,
-    tuf::{
-        key::PublicKey,
-        schema::{DelegatedRole, Delegations},
-        verify::{Keys, VerifyError},
-    },
+use super::{Caps, Refusal, RoleFile, bins, judge::within};
+use crate::tuf::{
+    key::PublicKey,
+    layout::is_twofold,
+    schema::{DelegatedRole, Delegations},
+    verify::{Keys, VerifyError},
 };
 
 /// A role, who may sign it, and which paths are its own.
@@ -88,18 +86,9 @@ impl Delegation {
         }
         let own = self.role.paths.as_deref();
         let scopes: Vec<&[String]> = self.above.iter().map(Vec::as_slice).chain(own).collect();
-        within(name, &scopes, &file)?;
-        if let Some(prefixes) = &self.role.path_hash_prefixes {
-            let foreign = |path: &&crate::target::TargetPath| {
-                let hex = Digest::of(path.as_str()).to_string();
-                !prefixes.iter().any(|prefix| hex.starts_with(prefix))
-            };
-            if let Some(path) = file.targets.keys().find(foreign) {
-                return Err(Refusal::malformed(
-                    Some(name),
-                    format!("the target `{path}` belongs to another bin"),
-                ));
-            }
+        within(&self.role, &scopes, &file)?;
+        if is_twofold(name) {
+            bins::check_view(&self.below, &self.role, &file)?;
         }
         Ok(file)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::bins;
 use crate::{
     terminal::printable,
     tuf::{
@@ -26,7 +27,8 @@ pub(super) const BINS: &str = "bins";
 /// Why not.
 pub fn check_name(name: &str) -> Result<(), String> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    if !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.len() > NAME || !name.bytes().all(good) {
+    let long = bins::owner(name).len() > NAME || name.len() > 2 * NAME;
+    if !name.starts_with(|first: char| first.is_ascii_lowercase()) || long || !name.bytes().all(good) {
         let shown = printable(name);
         return Err(format!(
             "`{shown}` is no name for a role: a small letter, then small letters, digits and `._-`, at most {NAME}"
@@ -53,6 +55,9 @@ pub fn check_top(below: &Delegations) -> Result<(), String> {
     for role in custom {
         check_name(&role.name)?;
         check_role(below, role)?;
+        if bins::owner(&role.name) != role.name {
+            return Err(format!("`{}` is a name for bins of another role", role.name));
+        }
         if let Some(other) = custom.iter().find(|other| extends(&role.name, &other.name)) {
             let (name, other) = (&role.name, &other.name);
             return Err(format!(
@@ -79,6 +84,9 @@ pub(super) fn check_nested(parent: &str, below: &Delegations) -> Result<(), Stri
                 "a role that it delegates to is called `{parent}.…`, not `{}`",
                 role.name
             ));
+        }
+        if bins::owner(&role.name) != role.name && role.name != bins::delegator(parent) {
+            return Err(format!("`{}` is a name for bins", role.name));
         }
         check_role(below, role)?;
     }

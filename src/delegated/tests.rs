@@ -47,7 +47,7 @@ pub(crate) fn delegations(seeds: &[u8], roles: &[Value]) -> Value {
 }
 
 /// What targets delegates to: these roles, then the bins, under key 9.
-fn top(seeds: &[u8], roles: &[Value]) -> Delegations {
+pub(super) fn top(seeds: &[u8], roles: &[Value]) -> Delegations {
     let mut roles = roles.to_vec();
     roles.push(json!({
         "name": "bins", "keyids": [id(9)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
@@ -95,7 +95,7 @@ fn one(role: &str, envelope: Value) -> Submitted {
     Submitted::from([(role.to_owned(), envelope)])
 }
 
-fn judged(top: &Delegations, standing: &Files, submitted: &Submitted) -> Result<Next, Refusal> {
+pub(super) fn judged(top: &Delegations, standing: &Files, submitted: &Submitted) -> Result<Next, Refusal> {
     let next = |role: &str| {
         let next = standing.get(role).map_or(0, |file| file.version) + 1;
         next..=next

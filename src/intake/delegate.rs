@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Intake;
 use crate::{
-    delegated::{self, Files, Next, Refusal, Said},
+    delegated::{self, Files, Next, Refusal, Said, bins},
+    digest::Digest,
     ledger::{Ledger, LedgerError, State, Submission, Submitted, rule},
     policy::{Policy, Rule},
+    target::TargetPath,
     tuf::schema::Delegations,
 };
 
@@ -47,27 +49,49 @@ async fn unobserved(
     let bins = top.roles.iter().flatten().find(|role| role.name == "bins");
     for id in bins.iter().flat_map(|bins| &bins.keyids) {
         for role in delegated::observed(top, id) {
-            let Some(file) = next.files.get(&role.name).filter(|_| next.fresh.contains(&role.name)) else {
-                continue;
-            };
             let hint = "fetch what the gate offers: `tufgate delegation draft --observed`";
-            if !file.bears(id) {
+            let own = |name: &&String| bins::belongs(name, &role.name);
+            let fresh: Vec<_> = next
+                .fresh
+                .iter()
+                .filter(own)
+                .filter_map(|name| next.files.get(name))
+                .collect();
+            if fresh.is_empty() {
+                continue;
+            }
+            let views = fresh.iter().flat_map(|file| file.succinct.as_deref());
+            if !fresh
+                .iter()
+                .map(|file| &***file)
+                .chain(views)
+                .all(|file| file.bears(id))
+            {
                 let refusal = Refusal::unsigned(&role.name, "the gate has not signed it");
                 return Ok(Some(refusal.hint(hint)));
             }
+            // The role and its bins together: a target may go from one file to another.
+            let rows = |files: &Files| -> BTreeMap<TargetPath, (Digest, u64)> {
+                let own = files.iter().filter(|(name, _)| own(name));
+                let rows = own.flat_map(|(_, file)| &file.targets);
+                rows.map(|(path, row)| (path.clone(), *row)).collect()
+            };
+            let (said, stood) = (rows(&next.files), rows(old));
+            let new = fresh.iter().flat_map(|file| file.targets.keys());
+            let gone = stood.keys().filter(|path| !said.contains_key(*path));
             let mut live = BTreeMap::new();
-            let stood = old.get(&role.name).into_iter().flat_map(|file| file.targets.keys());
-            for path in file.targets.keys().chain(stood) {
+            for path in new.chain(gone) {
                 let superseding = policy.tracked(path.as_str()).is_some_and(Rule::superseding);
                 let current = rule::fold(&ledger.lookup(path).await?, superseding);
                 let current = current.filter(|target| target.state == State::Live);
                 live.extend(current.map(|target| (path, (target.digest, target.length))));
             }
-            if let Some((path, _)) = file.targets.iter().find(|(path, row)| live.get(path) != Some(row)) {
+            let unseen = |(path, row): &(&TargetPath, &(Digest, u64))| live.get(path) != Some(*row);
+            if let Some((path, _)) = fresh.iter().flat_map(|file| &file.targets).find(unseen) {
                 let refusal = Refusal::path(path.as_str(), "the gate has not observed these bytes here");
                 return Ok(Some(refusal.hint(hint)));
             }
-            if let Some(path) = live.keys().find(|path| !file.targets.contains_key(**path)) {
+            if let Some(path) = live.keys().find(|path| !said.contains_key(**path)) {
                 let refusal = Refusal::path(path.as_str(), "it would be listed no more, and is still there");
                 return Ok(Some(refusal.hint(hint)));
             }

@@ -92,8 +92,8 @@ async fn listed(config: &Config, depot: &dyn Depot) -> Result<(), StartError> {
         for (file, meta) in listing.meta {
             let role = file.strip_suffix(".json").unwrap_or(&file);
             let mut names = vec![layout::file(role, meta.version)];
-            if role == "bins" {
-                names.push(layout::succinct_bins(meta.version));
+            if layout::is_twofold(role) {
+                names.push(layout::succinct(role, meta.version));
             }
             for name in names {
                 let bytes = depot.read(&name).await?;

@@ -151,20 +151,29 @@ impl Signer {
         files: &mut Vec<(String, Bytes)>,
     ) -> Result<Versions, SignerError> {
         let mut entered = Versions::new();
-        let mut enter = |role: &str, version, expires, bytes: &Bytes| {
-            state.roles.insert(role.to_owned(), Meta::pinned(version, bytes));
+        let mut enter = |role: &str, version, expires, bytes: &Bytes, meta| {
+            state.roles.insert(role.to_owned(), meta);
             files.push((layout::file(role, version), bytes.clone()));
             entered.insert(role.to_owned(), (version, expires));
         };
+        let mut views = Vec::new();
         for (role, file) in taken
             .fresh
             .iter()
             .filter_map(|role| Some((role, taken.files.get(role)?)))
         {
-            enter(role, file.version, file.expires, &file.bytes);
+            // By version alone: the file differs between the views, the snapshot does not.
+            let meta = match &file.succinct {
+                Some(_) => Meta::version(file.version),
+                None => Meta::pinned(file.version, &file.bytes),
+            };
+            enter(role, file.version, file.expires, &file.bytes, meta);
+            let succinct = file.succinct.iter();
+            views.extend(succinct.map(|succinct| (layout::succinct(role, file.version), succinct.bytes.clone())));
         }
         if let Some(targets) = &taken.targets {
-            enter(TARGETS, targets.version, targets.expires, &targets.bytes);
+            let meta = Meta::pinned(targets.version, &targets.bytes);
+            enter(TARGETS, targets.version, targets.expires, &targets.bytes, meta);
             if self.parts.keys.targets.is_none() {
                 // Its versions are handed out elsewhere.
                 entered.remove(TARGETS);
@@ -173,6 +182,7 @@ impl Signer {
             state.custom.proposed = None;
             state.custom.observed = None;
         }
+        files.extend(views);
         if taken.lists() {
             state.custom.files = taken.files.clone();
             state
@@ -417,7 +427,10 @@ impl Signer {
             let mut views = Vec::new();
             for (name, below) in [
                 (layout::file(BINS, version), build::by_prefixes(generation, id, public)),
-                (layout::succinct_bins(version), build::succinct(generation, id, public)),
+                (
+                    layout::succinct("bins", version),
+                    build::succinct(generation, id, public),
+                ),
             ] {
                 let key = keys.bins.clone();
                 let file = seal(vec![key], move || build::targets(version, expires, Some(&below), [])).await?;

@@ -29,7 +29,7 @@ use super::{
     batch::{limited, listed},
     delegated::Custom,
     kept::Kept,
-    shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
+    shape::{SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::State,
     steady::TOLERANCE,
 };
@@ -122,7 +122,9 @@ impl Signer {
                 // A listed file that is gone is due: only a new version can take its place.
                 let whole = match role {
                     TIMESTAMP => true,
-                    BINS => stands(layout::file(role, version)) && stands(layout::succinct_bins(version)),
+                    twofold if layout::is_twofold(twofold) => {
+                        stands(layout::file(role, version)) && stands(layout::succinct(role, version))
+                    }
                     _ => stands(layout::file(role, version)),
                 };
                 if let (true, Some(expires)) = (whole, row.and_then(|row| row.expires)) {
@@ -360,7 +362,7 @@ pub(super) fn damaged(name: &str, detail: &str) -> SignerError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::shape::BINS, *};
 
     fn row(name: &str, published: u64, reserved: u64) -> RoleRow {
         RoleRow {

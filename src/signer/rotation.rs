@@ -123,9 +123,9 @@ impl Signer {
             }
         }
         if let (Shape::Bins(_), Some(version)) = (state.shape, state.listed(BINS))
-            && let Some(file) = self.parts.depot.read(&layout::succinct_bins(version)).await?
+            && let Some(file) = self.parts.depot.read(&layout::succinct("bins", version)).await?
         {
-            let bins: Signed<Targets> = parse(&layout::succinct_bins(version), &file)?;
+            let bins: Signed<Targets> = parse(&layout::succinct("bins", version), &file)?;
             let listed = bins.signed.delegations.and_then(|below| below.succinct_roles);
             let ours = listed.is_some_and(|listed| listed.keyids == [id.as_str()]);
             if !ours || bins.signatures.iter().all(|line| line.keyid != *keys.bins.key_id()) {

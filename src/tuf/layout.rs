@@ -90,9 +90,14 @@ pub fn file(role: &str, version: u64) -> String {
     format!("{version}.{role}.json")
 }
 
-/// The `bins` delegator's file in the succinct view.
-pub fn succinct_bins(version: u64) -> String {
-    format!("{SUCCINCT}{version}.bins.json")
+/// Whether a role has a file of its own in each view: the delegators of bins, `bins` and the `NAME.bins` of other roles.
+pub fn is_twofold(role: &str) -> bool {
+    role == "bins" || role.ends_with(".bins")
+}
+
+/// The file of one version of such a role in the succinct view.
+pub fn succinct(role: &str, version: u64) -> String {
+    format!("{SUCCINCT}{}", file(role, version))
 }
 
 /// Version and role of a versioned file's name, in either view's folder; `None` for anything else. A name is read back
@@ -152,7 +157,7 @@ mod tests {
     #[test]
     fn versioned_names_are_read_back() {
         assert_eq!(versioned(&file("bins4-a", 12)), Some((12, "bins4-a")));
-        assert_eq!(versioned(&succinct_bins(3)), Some((3, "bins")));
+        assert_eq!(versioned(&succinct("bins", 3)), Some((3, "bins")));
         for other in [
             "timestamp.json",
             "01.root.json",

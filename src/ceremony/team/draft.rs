@@ -11,9 +11,10 @@ use super::{Chain, Part};
 use crate::{
     ceremony::{
         CeremonyError, Moment,
-        file::{Signatures, canonical_digest, envelope, opened},
+        file::{Signatures, canonical_digest, envelope, enveloped, opened},
         rules::rule,
     },
+    delegated::bins,
     digest::Digest,
 };
 
@@ -49,7 +50,7 @@ pub struct Sent {
 pub struct TeamDraft {
     pub(super) drafted: Moment,
     pub(super) chain: Chain,
-    /// One role, or several of one delegator.
+    /// Roles, each after those that lead to it.
     pub(super) parts: Vec<Part>,
     pub(super) sent: Option<Sent>,
 }
@@ -88,7 +89,7 @@ impl TeamDraft {
         for (role, (file, current)) in waiting {
             let (signed, signatures) = opened(&envelope(file)?)?;
             let current = current.as_deref().map(envelope).transpose()?;
-            let mut part = Part::new(&chain, role, current, signed)?;
+            let mut part = Part::new(&down(&chain, &parts, role)?, role, current, signed)?;
             part.take(signatures, Vec::new())?;
             if part.signatures.is_empty() {
                 return Err(CeremonyError::Missing(format!("`{role}` is not signed by the gate")));
@@ -104,6 +105,11 @@ impl TeamDraft {
                 sent: None,
             }),
         }
+    }
+
+    /// Whether what leads to a role is drafted together with it.
+    pub fn leads_to(&self, part: &Part) -> bool {
+        self.parts.iter().any(|above| leads(above, part.name()))
     }
 
     /// What it stands on.
@@ -235,4 +241,20 @@ impl TeamDraft {
         };
         self.parts.iter().map(file).collect()
     }
+}
+
+/// The chain that leads to a role, through those of the draft that lead there: `parts`, in the order of their names.
+pub(super) fn down(chain: &Chain, parts: &[Part], key: &str) -> Result<Chain, CeremonyError> {
+    let (name, _) = bins::viewed(key);
+    let mut chain = chain.clone();
+    for part in parts.iter().filter(|part| leads(part, name)) {
+        chain.push(part.name(), enveloped(&part.signed, &part.signatures), true)?;
+    }
+    Ok(chain)
+}
+
+/// Whether a role of a draft stands on the way to another one.
+fn leads(above: &Part, name: &str) -> bool {
+    let rest = name.strip_prefix(above.role());
+    rest.is_some_and(|rest| rest.starts_with('.'))
 }

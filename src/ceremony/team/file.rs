@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Chain, Part, Sent, TeamDraft, part::changes};
+use super::{Chain, Part, Sent, TeamDraft, draft::down, part::changes};
 use crate::{
     ceremony::{
         CeremonyError, Entry, Moment,
         file::{enveloped, opened, unaltered},
     },
+    delegated::bins,
     digest::Digest,
     tuf::json,
 };
@@ -85,11 +86,12 @@ impl TeamDraft {
         for (name, role) in file.roles {
             let (signed, signatures) = opened(&role.proposed)?;
             role.current.as_ref().map(opened).transpose()?;
-            let delegation = chain.delegation(&name)?;
+            let above = down(&chain, &parts, &name)?;
+            let delegation = above.delegation(bins::viewed(&name).0)?;
             // Before the rules: who reads that a rule is broken should know that it was not when the draft was made.
             let lines = changes(&delegation, role.current.as_ref(), &signed);
             unaltered(&role.changes, &lines, role.fingerprint, &signed)?;
-            let mut part = Part::new(&chain, &name, role.current, signed)?;
+            let mut part = Part::new(&above, &name, role.current, signed)?;
             part.take(signatures, role.signed_by)?;
             parts.push(part);
         }

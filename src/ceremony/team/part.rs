@@ -16,7 +16,7 @@ use crate::{
         rules::{self, rule},
         tally::Authority,
     },
-    delegated::{Delegation, RoleFile},
+    delegated::{Delegation, RoleFile, bins},
     digest::Digest,
     tuf::{
         build, canonical,
@@ -24,9 +24,10 @@ use crate::{
     },
 };
 
-/// A role that is drafted.
+/// A role that is drafted; of a delegator of bins, the file of one view.
 #[derive(Clone, Debug)]
 pub struct Part {
+    /// As in a submission: `NAME`, or `succinct/NAME.bins`.
     pub(super) role: String,
     delegation: Delegation,
     /// What it says, read.
@@ -43,7 +44,7 @@ pub struct Part {
 
 impl Part {
     pub(super) fn new(chain: &Chain, role: &str, current: Option<Value>, signed: Value) -> Result<Self, CeremonyError> {
-        let delegation = chain.delegation(role)?;
+        let delegation = chain.delegation(bins::viewed(role).0)?;
         let listed = current.as_ref().map_or(0, |file| rules::version(&file["signed"]));
         // Whether it has expired is asked when it is signed and sent; the record is read for ever.
         let file = delegation.check(&json!({"signatures": [], "signed": signed}), listed, Timestamp::MIN)?;
@@ -61,9 +62,14 @@ impl Part {
         })
     }
 
-    /// The role's name.
+    /// The role, as in a submission.
     pub fn role(&self) -> &str {
         &self.role
+    }
+
+    /// The role's name.
+    pub fn name(&self) -> &str {
+        bins::viewed(&self.role).0
     }
 
     /// The version it proposes.
@@ -99,14 +105,20 @@ impl Part {
 
     /// The threshold, and who has signed.
     pub fn authority(&self) -> Authority {
-        Authority::listed(Kind::Targets, &self.by.0, &self.by.1, &self.role, &self.signatures)
+        Authority::listed(Kind::Targets, &self.by.0, &self.by.1, self.name(), &self.signatures)
     }
 
     /// The same as other files above it ask: newer ones, perhaps.
     pub fn under(&self, chain: &Chain) -> Result<Authority, CeremonyError> {
-        chain.delegation(&self.role)?;
+        chain.delegation(self.name())?;
         let (by, says) = chain.delegator();
-        Ok(Authority::listed(Kind::Targets, by, says, &self.role, &self.signatures))
+        Ok(Authority::listed(
+            Kind::Targets,
+            by,
+            says,
+            self.name(),
+            &self.signatures,
+        ))
     }
 
     /// Whether it follows this file of the role's; the version of one that it does not follow.

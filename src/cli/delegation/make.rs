@@ -21,6 +21,7 @@ use crate::{
     },
     client::{self, Client},
     clock::{Clock as _, SystemClock},
+    delegated::bins,
     terminal::printable,
     tuf::json,
 };
@@ -131,21 +132,22 @@ impl Make {
         let mut client = self.site.client()?;
         let found = self.site.chain(&mut client, role)?;
         let waiting = waiting(&client, role)?;
-        let chain = Chain::new(&found.root, &found.above).map_err(failed)?;
-        if waiting.keys().all(|name| name == role) {
-            let files = waiting
-                .into_iter()
-                .map(|(name, file)| (name, (file, found.current.clone())));
-            return TeamDraft::prepared(chain, &files.collect(), moment()).map_err(failed);
+        // What waits need not begin with the role itself: bins stand on what leads to them now.
+        let mut chain = Chain::new(&found.root, &found.above).map_err(failed)?;
+        let whole = waiting.contains_key(role);
+        let delegator = bins::delegator(role);
+        let stand = |name: &&str| !whole && !waiting.contains_key(*name);
+        for name in [role, &delegator].into_iter().filter(stand) {
+            let Some(own) = self.site.chain(&mut client, name)?.current else {
+                return Err(CliError::failed(format_args!("`{}` has no file yet", printable(name))));
+            };
+            chain = chain.down(name, &own).map_err(failed)?;
         }
-        let Some(own) = &found.current else {
-            return Err(CliError::failed(format_args!("`{}` has no file yet", printable(role))));
-        };
-        let chain = chain.down(role, own).map_err(failed)?;
         let mut files = BTreeMap::new();
-        for (name, file) in waiting {
-            let below = self.site.chain(&mut client, &name)?;
-            files.insert(name, (file, below.current));
+        for (key, file) in waiting {
+            let (name, _) = bins::viewed(&key);
+            let current = self.site.found(&mut client, name)?.and_then(|found| found.current);
+            files.insert(key, (file, current));
         }
         TeamDraft::prepared(chain, &files, moment()).map_err(failed)
     }

@@ -98,11 +98,15 @@ impl Site {
         Ok(Client::open_with(options, self.reach.fetcher()?)?)
     }
 
+    /// What stands on the way to a role now, verified; `None` where nobody delegates to it.
+    pub fn found(&self, client: &mut Client, role: &str) -> Result<Option<chain::Chain>, CliError> {
+        let found = block_on(client.chain(role))?;
+        Ok(found.map_err(|error| get::GetError::of_refresh(error, self.root.clone()))?)
+    }
+
     /// What stands on the way to a role now, verified.
     pub fn chain(&self, client: &mut Client, role: &str) -> Result<chain::Chain, CliError> {
-        let found = block_on(client.chain(role))?;
-        let found = found.map_err(|error| get::GetError::of_refresh(error, self.root.clone()))?;
-        found.ok_or_else(|| {
+        self.found(client, role)?.ok_or_else(|| {
             CliError::failed(format_args!("nobody delegates to a role `{}` there", printable(role))).hint(
                 "`tufgate delegation list` shows the roles; the first file of a role is drafted with `--delegated-by`, from \
                  the draft of targets that makes it",

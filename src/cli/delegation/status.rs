@@ -78,8 +78,9 @@ impl Status {
     fn moved(&self, draft: &TeamDraft) -> Result<Vec<String>, CliError> {
         let mut client = self.site.client()?;
         let mut moved = Vec::new();
-        for part in draft.parts() {
-            let role = part.role();
+        // What is drafted below another role of the draft follows with that.
+        for part in draft.parts().iter().filter(|part| !draft.leads_to(part)) {
+            let role = part.name();
             let found = self.site.chain(&mut client, role)?;
             let chain = Chain::new(&found.root, &found.above).map_err(failed)?;
             let now = part.under(&chain).map_err(failed)?;

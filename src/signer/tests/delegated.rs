@@ -313,3 +313,191 @@ async fn a_file_handed_in_survives_every_death() {
     }
     assert!(deaths > 10, "{deaths}");
 }
+
+/// `team-a` of the team's key and the gate's, which may have bins.
+fn observed() -> Value {
+    role("team-a", &[TEAM, BINS], 2, &["a/*"])
+}
+
+impl World {
+    /// What waits for the team, by key of a submission.
+    async fn offered(&self) -> serde_json::Map<String, Value> {
+        let offer = self.ledger.offered("team-a").await.unwrap();
+        let body = offer.map_or(Value::Null, |offer| serde_json::from_str(&offer.body).unwrap());
+        body["roles"].as_object().cloned().unwrap_or_default()
+    }
+
+    /// The team signs all of it and hands it in.
+    async fn countersigned(&self, files: &serde_json::Map<String, Value>) {
+        let mut roles = serde_json::Map::new();
+        let mut versions = std::collections::BTreeMap::new();
+        for (key, file) in files {
+            let mut file = file.clone();
+            let team = envelope(&file["signed"], &[TEAM])["signatures"][0].clone();
+            file["signatures"].as_array_mut().unwrap().push(team);
+            if !key.starts_with("succinct/") {
+                versions.insert(key.clone(), file["signed"]["version"].as_u64().unwrap());
+            }
+            roles.insert(key.clone(), file);
+        }
+        let submission = Submission {
+            id: 0,
+            versions,
+            body: json!({ "roles": roles }).to_string(),
+            who: "client".to_owned(),
+            at: self.clock.now(),
+        };
+        assert!(matches!(
+            self.ledger.submit(submission).await.unwrap(),
+            Submitted::Waits(_)
+        ));
+    }
+}
+
+#[tokio::test]
+async fn an_observed_role_gets_bins_and_a_release_changes_one() {
+    let mut world = World::new().await;
+    world.config.tuf.grow_at = 3;
+    let mut signer = world.signer("a");
+    world.put("b", "b").await;
+    world.settle(&mut signer).await;
+    world.delegate_to(2, Some((vec![TEAM], observed()))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    for number in 0..3 {
+        world.put(&format!("a/{number}"), "few").await;
+    }
+    world.settle(&mut signer).await;
+    let few = world.offered().await;
+    assert_eq!(
+        few.keys().collect::<Vec<_>>(),
+        ["team-a"],
+        "few targets stand in one file"
+    );
+    world.countersigned(&few).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.paths(), ["a/0", "a/1", "a/2", "b"]);
+
+    world.put("a/3", "many").await;
+    world.settle(&mut signer).await;
+    let many = world.offered().await;
+    assert_eq!(many.len(), 3 + 16, "{:?}", many.keys());
+    // Without its signature nothing changes, and half of it is nothing.
+    let mut half = many.clone();
+    half.remove("team-a.bins.4-3");
+    world.countersigned(&half).await;
+    world.settle(&mut signer).await;
+    assert!(
+        world.last_line().await.contains("has no file"),
+        "{}",
+        world.last_line().await
+    );
+    let before = world.view().await;
+    assert_eq!(before.roles["team-a"], 2);
+    world.countersigned(&many).await;
+    world.settle(&mut signer).await;
+    let view = world.view().await;
+    view.follows(&before);
+    assert_eq!(
+        (view.roles["team-a"], view.roles["team-a.bins"]),
+        (3, 1),
+        "{}",
+        world.last_line().await
+    );
+    assert_eq!(view.paths(), ["a/0", "a/1", "a/2", "a/3", "b"]);
+    assert_eq!(world.stands("a/3").await, Some((State::Live, Provenance::Delegated)));
+    assert!(world.offered().await.is_empty(), "nothing waits any more");
+    for name in ["1.team-a.bins.json", "succinct/1.team-a.bins.json"] {
+        assert!(world.depot.read(name).await.unwrap().is_some(), "{name}");
+    }
+
+    // One release, one file; another signer says the same.
+    world.put("a/4", "one more").await;
+    world.settle(&mut signer).await;
+    let one = world.offered().await;
+    assert_eq!(one.len(), 1, "{:?}", one.keys());
+    world.pass(u64::from(LEASE_SECS));
+    let mut heir = world.signer("heir");
+    world.settle(&mut heir).await;
+    world.countersigned(&world.offered().await).await;
+    world.settle(&mut heir).await;
+    assert_eq!(world.view().await.paths(), ["a/0", "a/1", "a/2", "a/3", "a/4", "b"]);
+
+    // What is gone is gone, and bins stay bins.
+    world.observe("a/4", Act::Delete).await;
+    world.settle(&mut heir).await;
+    world.countersigned(&world.offered().await).await;
+    world.settle(&mut heir).await;
+    assert_eq!(world.view().await.paths(), ["a/0", "a/1", "a/2", "a/3", "b"]);
+
+    // The team's key changes: its own file first, then everything that leads from it.
+    world.pass(u64::from(LEASE_SECS));
+    let other = role("team-a", &[OTHER, BINS], 2, &["a/*"]);
+    world.delegate_to(3, Some((vec![OTHER], other))).await;
+    let mut own: Value = serde_json::from_slice(&world.depot.read("3.team-a.json").await.unwrap().unwrap()).unwrap();
+    own["signed"]["version"] = 4.into();
+    let body = json!({"roles": {"team-a": envelope(&own["signed"], &[OTHER, BINS])}}).to_string();
+    let submission = Submission {
+        id: 0,
+        versions: [("team-a".to_owned(), 4)].into(),
+        body,
+        who: "operator".to_owned(),
+        at: world.clock.now(),
+    };
+    world.ledger.submit(submission).await.unwrap();
+    let mut third = world.signer("third");
+    world.settle(&mut third).await;
+    assert_eq!(world.view().await.roles["targets"], 3, "{}", world.last_line().await);
+    assert_eq!(
+        world.view().await.paths(),
+        ["a/0", "a/1", "a/2", "a/3", "b"],
+        "the old bins go on"
+    );
+    assert_eq!(world.offered().await.len(), 3 + 16, "for the new key");
+}
+
+/// Targets of a bin.
+const CAP: usize = 4;
+
+#[tokio::test]
+async fn ground_names_drive_nothing_out_of_a_bin() {
+    let mut world = World::new().await;
+    // The gate's own bins are smaller and as full.
+    (
+        world.config.tuf.bins,
+        world.config.tuf.grow_at,
+        world.config.tuf.max_bin_targets,
+    ) = (64, 1, CAP as u64);
+    let mut signer = world.signer("a");
+    world.put("b", "b").await;
+    world.settle(&mut signer).await;
+    world.delegate_to(2, Some((vec![TEAM], observed()))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    // More names of one bin than it holds.
+    let same = |number: &u32| TargetPath::new(&format!("a/{number}")).unwrap().bin(4) == 7;
+    let names: Vec<_> = (0..)
+        .filter(same)
+        .take(CAP + 3)
+        .map(|number| format!("a/{number}"))
+        .collect();
+    for name in names.iter().take(CAP) {
+        world.put(name, "first").await;
+    }
+    world.settle(&mut signer).await;
+    world.countersigned(&world.offered().await).await;
+    world.settle(&mut signer).await;
+    let before = world.view().await;
+    assert_eq!(before.paths().len(), CAP + 1);
+    for name in names.iter().skip(CAP) {
+        world.put(name, "ground").await;
+    }
+    world.settle(&mut signer).await;
+    assert!(
+        world.offered().await.is_empty(),
+        "there is no room, and nothing else to say"
+    );
+    let theirs = |view: &View| -> Vec<_> {
+        let roles = view.roles.clone().into_iter();
+        roles.filter(|(role, _)| role.starts_with("team-a")).collect()
+    };
+    assert_eq!(theirs(&world.view().await), theirs(&before));
+}
