@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::fetch::{FetchError, Fetcher, Problem};
+use crate::delegated::bins;
 
 /// Most bytes of an answer.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -77,7 +78,8 @@ pub async fn submit(
     if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
         let accepted: Accepted = serde_json::from_slice(&answer).map_err(|_| strange())?;
         // Whoever answers in the gate's place has not taken what it does not name.
-        return match files.keys().all(|role| accepted.accepted.contains_key(role)) {
+        let named = |key: &String| accepted.accepted.contains_key(bins::viewed(key).0);
+        return match files.keys().all(named) {
             true => Ok(accepted),
             false => Err(strange()),
         };
