@@ -70,6 +70,13 @@ async fn unobserved(
                 let refusal = Refusal::unsigned(&role.name, "the gate has not signed it");
                 return Ok(Some(refusal.hint(hint)));
             }
+            // Under other keys than the role's they say nothing new: a key that was taken from the role ends here.
+            let below = next.files.get(&role.name).and_then(|file| file.delegations.as_ref());
+            let bins = next.fresh.iter().filter(own).find(|name| **name != role.name);
+            if let Some(name) = bins.filter(|_| !bins::alike(below, Some(&bins::way(top, role).1))) {
+                let refusal = Refusal::unsigned(name, "it is led to under keys that are not the role's any more");
+                return Ok(Some(refusal.hint(hint)));
+            }
             // The role and its bins together: a target may go from one file to another.
             let rows = |files: &Files| -> BTreeMap<TargetPath, (Digest, u64)> {
                 let own = files.iter().filter(|(name, _)| own(name));

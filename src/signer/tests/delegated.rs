@@ -452,7 +452,19 @@ async fn an_observed_role_gets_bins_and_a_release_changes_one() {
         ["a/0", "a/1", "a/2", "a/3", "b"],
         "the old bins go on"
     );
-    assert_eq!(world.offered().await.len(), 3 + 16, "for the new key");
+    let anew = world.offered().await;
+    assert_eq!(anew.len(), 3 + 16, "for the new key");
+    // Which the old one has no say in: it cannot even make an offer stale.
+    let before = world.view().await.roles;
+    let bin = anew.into_iter().filter(|(key, _)| key == "team-a.bins.4-0").collect();
+    world.countersigned(&bin).await;
+    world.settle(&mut third).await;
+    assert!(
+        world.last_line().await.contains("not the role's any more"),
+        "{}",
+        world.last_line().await
+    );
+    assert_eq!(world.view().await.roles, before);
 }
 
 /// Targets of a bin.
