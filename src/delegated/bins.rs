@@ -10,7 +10,7 @@ use super::{MAX_SUBMISSION, Refusal, RoleFile};
 use crate::{
     target::TargetPath,
     tuf::{
-        layout::{SUCCINCT, bin_name, hash_prefixes},
+        layout::{SUCCINCT, bin_name, hash_prefixes, is_twofold},
         schema::{DelegatedRole, Delegations, SuccinctRoles},
     },
 };
@@ -158,28 +158,24 @@ pub(super) fn speaks_for(prefixes: &[String], id: &str) -> bool {
     prefixes.iter().any(|prefix| id.starts_with(prefix))
 }
 
-/// Reads both files of every delegator out of a submission.
-pub(super) fn paired(mut read: BTreeMap<String, RoleFile>) -> Result<BTreeMap<String, RoleFile>, Refusal> {
-    let twofold: Vec<String> = read
-        .keys()
-        .map(|key| viewed(key))
-        .filter(|(role, succinct)| *succinct || crate::tuf::layout::is_twofold(role))
-        .map(|(role, _)| role.to_owned())
-        .collect();
-    for role in twofold {
-        let Some(twin) = read.remove(&succinct(&role)) else {
-            // Seen under its other key before, or not there.
-            if read.get(&role).is_some_and(|file| file.succinct.is_some()) {
-                continue;
-            }
-            return Err(unpaired(&role));
-        };
-        let Some(file) = read.get_mut(&role).filter(|_| crate::tuf::layout::is_twofold(&role)) else {
-            return Err(unpaired(&role));
-        };
-        file.succinct = Some(Box::new(twin));
+/// Puts the two files of every delegator together.
+///
+/// # Errors
+/// One of two is missing, or another role comes in two.
+pub(super) fn paired(read: BTreeMap<String, RoleFile>) -> Result<BTreeMap<String, RoleFile>, Refusal> {
+    let (twins, mut files): (BTreeMap<_, _>, BTreeMap<_, _>) = read.into_iter().partition(|(key, _)| viewed(key).1);
+    for (key, twin) in twins {
+        let (role, _) = viewed(&key);
+        match files.get_mut(role).filter(|_| is_twofold(role)) {
+            Some(file) => file.succinct = Some(Box::new(twin)),
+            None => return Err(unpaired(role)),
+        }
     }
-    Ok(read)
+    let single = |(role, file): &(&String, &RoleFile)| is_twofold(role) && file.succinct.is_none();
+    match files.iter().find(single) {
+        Some((role, _)) => Err(unpaired(role)),
+        None => Ok(files),
+    }
 }
 
 fn unpaired(role: &str) -> Refusal {
@@ -209,12 +205,13 @@ fn keys_of(below: &Delegations, role: &DelegatedRole) -> Delegations {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 pub(crate) mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
     use crate::delegated::{
         Files, RefusalKind, Submitted, check_top,
-        tests::{envelope, judged, role, signed, top},
+        tests::{envelope, judged, places, role, signed, top},
     };
 
     /// `docs`, which keys 1 and 9, that of the gate's bins, sign together.
@@ -360,6 +357,32 @@ pub(crate) mod tests {
 
     fn tests_top(name: &str) -> Delegations {
         top(&[1], &[role(name, &[1], 1, &["docs/*"])])
+    }
+
+    proptest! {
+        /// Damaged before it is signed: what is taken all the same leads to the same bins in both views.
+        #[test]
+        fn what_is_damaged_is_refused_or_leads_alike(
+            file in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), junk in 0..6_usize,
+        ) {
+            let top = docs();
+            let mut files = family(&top, "docs", 1, &["docs/a", "docs/b"]);
+            let key = file.get(&files.keys().cloned().collect::<Vec<_>>()).clone();
+            let mut found = Vec::new();
+            places(&files[&key], String::new(), &mut found);
+            let junk = [json!(null), json!(2), json!("x"), json!([]), json!({}), json!(["0"])][junk].clone();
+            *files.get_mut(&key).unwrap().pointer_mut(&found[at.index(found.len())]).unwrap() = junk;
+            if let Ok(next) = judged(&top, &Files::new(), &sealed(&files)) {
+                let [prefixes, short] = {
+                    let (delegator, way) = way(&top, &top.roles.as_ref().unwrap()[0]);
+                    views(&way, &delegator)
+                };
+                let leads = &next.files["docs.bins"];
+                prop_assert!(alike(leads.delegations.as_ref(), Some(&prefixes)), "{key}");
+                prop_assert!(alike(leads.succinct.as_ref().unwrap().delegations.as_ref(), Some(&short)), "{key}");
+                prop_assert_eq!(next.files.len(), 2 + COUNT as usize);
+            }
+        }
     }
 
     #[test]

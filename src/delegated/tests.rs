@@ -407,7 +407,7 @@ fn what_stands_is_read_from_the_top_down() {
 }
 
 /// Every place in a value, as a JSON pointer.
-fn places(value: &Value, at: String, found: &mut Vec<String>) {
+pub(super) fn places(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| {
             places(
