@@ -358,3 +358,20 @@ fn a_revoked_token_and_a_closed_door_count_at_once() {
     stage.until_fresh();
     asked(&stage, None);
 }
+
+/// Nobody with credentials asks here, whom a refusal would count for at once.
+#[test]
+fn what_anybody_was_given_is_given_for_as_long_as_it_is_fresh() {
+    use Credential::{Alice, None};
+    let zone = named("closed");
+    let mut stage = Stage::start(&[zone], &[("kib", 1024, true)]);
+    let case = |credential| Case::plain(zone, "kib", false, credential);
+    for credential in [Alice, None, None] {
+        let judged = stage.judge(&case(credential));
+        assert!(judged.is_ok(), "{judged:?}");
+    }
+    stage.change();
+    stage.until_fresh();
+    let judged = stage.judge(&case(None));
+    assert!(judged.is_ok(), "{judged:?}");
+}
