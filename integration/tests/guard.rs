@@ -559,9 +559,15 @@ fn what_is_planned_is_what_comes() {
         let put = http::put(gate.addr, &format!("/{}", name(number)), name(number).as_bytes());
         assert_eq!(put.status, 201);
     };
-    (0..TARGETS).for_each(put);
+    // Eight publishers, who share commits.
+    std::thread::scope(|scope| {
+        for lane in 0..8 {
+            scope.spawn(move || (lane..TARGETS).step_by(8).for_each(put));
+        }
+    });
     until("64 bins", || {
-        gate.status()["bins"] == 64 && gate.status()["pending"] == 0
+        let status = gate.status();
+        status["bins"] == 64 && status["pending"] == 0
     });
     let front = Nginx::start_with(&format!(
         "location /metadata/ {{ proxy_pass {0}; proxy_set_header Accept-Encoding $http_accept_encoding; }} \
