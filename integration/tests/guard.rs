@@ -351,10 +351,17 @@ fn lint_finds_what_breaks_whom() {
         (&["--url", "http://127.0.0.1:9"], 1, "hint:"),
         (&["--url", "ftp://x"], 2, "`ftp://x/metadata/`"),
         (&["--dir", "metadata", "--client", "vi"], 2, "no known client"),
-        (&[], 2, "--config"),
     ] {
         refused(&gate, &[&["lint"], arguments].concat(), code, why);
     }
+    // Without a word, the gate whose configuration lies here, as for other commands.
+    assert_eq!(
+        done(&gate, &["lint"]),
+        done(&gate, &["lint", "--config", "tufgate.toml"])
+    );
+    let elsewhere = tufgate(folder.path(), &["lint"]);
+    assert_eq!(elsewhere.status.code(), Some(64), "{}", said(&elsewhere));
+    assert!(said(&elsewhere).contains("tufgate.toml"), "{}", said(&elsewhere));
 }
 
 #[test]
