@@ -135,6 +135,31 @@ fn a_team_signs_its_own_targets_and_every_client_reads_them() {
     Readers::new(&gate).all_read(&gate, LIB.0, LIB.1);
     sound(&gate, &gate.root());
     assert!(gate.metric("tufgate_role_expires_seconds{role=\"team-a.lib\"}") > 2e9);
+    let explained = done(&gate, &["policy", "explain", LIB.0]);
+    assert!(
+        explained.contains("or by a team in team-a, which does not list it; team-a.lib, which lists it"),
+        "{explained}"
+    );
+    let explained = done(&gate, &["policy", "explain", "a/one.txt", "--json"]);
+    assert!(!explained.contains("delegated"), "{explained}");
+
+    // Withdrawn here, it is still what the team signed: good to know, and no fault.
+    done(&gate, &["retract", LIB.0, "--reason", "malware"]);
+    let audit = || -> Value { serde_json::from_slice(&gate.command(&["audit", "--json"]).stdout).unwrap() };
+    let withdrawn = |report: &Value| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["code"] == "withdrawn").cloned()
+    };
+    until("the retraction to be taken up", || withdrawn(&audit()).is_some());
+    let note = withdrawn(&audit()).unwrap();
+    assert_eq!(note["severity"], "note", "{note}");
+    assert!(
+        note["message"]
+            .as_str()
+            .unwrap()
+            .contains("retracted here, and the role `team-a.lib` lists it"),
+        "{note}"
+    );
 }
 
 #[test]

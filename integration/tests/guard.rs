@@ -351,10 +351,17 @@ fn lint_finds_what_breaks_whom() {
         (&["--url", "http://127.0.0.1:9"], 1, "hint:"),
         (&["--url", "ftp://x"], 2, "`ftp://x/metadata/`"),
         (&["--dir", "metadata", "--client", "vi"], 2, "no known client"),
-        (&[], 2, "--config"),
     ] {
         refused(&gate, &[&["lint"], arguments].concat(), code, why);
     }
+    // Without a word, the gate whose configuration lies here, as for other commands.
+    assert_eq!(
+        done(&gate, &["lint"]),
+        done(&gate, &["lint", "--config", "tufgate.toml"])
+    );
+    let elsewhere = tufgate(folder.path(), &["lint"]);
+    assert_eq!(elsewhere.status.code(), Some(64), "{}", said(&elsewhere));
+    assert!(said(&elsewhere).contains("tufgate.toml"), "{}", said(&elsewhere));
 }
 
 #[test]
@@ -559,9 +566,15 @@ fn what_is_planned_is_what_comes() {
         let put = http::put(gate.addr, &format!("/{}", name(number)), name(number).as_bytes());
         assert_eq!(put.status, 201);
     };
-    (0..TARGETS).for_each(put);
+    // Eight publishers, who share commits.
+    std::thread::scope(|scope| {
+        for lane in 0..8 {
+            scope.spawn(move || (lane..TARGETS).step_by(8).for_each(put));
+        }
+    });
     until("64 bins", || {
-        gate.status()["bins"] == 64 && gate.status()["pending"] == 0
+        let status = gate.status();
+        status["bins"] == 64 && status["pending"] == 0
     });
     let front = Nginx::start_with(&format!(
         "location /metadata/ {{ proxy_pass {0}; proxy_set_header Accept-Encoding $http_accept_encoding; }} \

@@ -7,11 +7,13 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     admin::{ends, health::Role},
+    delegated,
     depot::{Depot, DepotError, TIMESTAMP},
-    ledger::{Drift, GUARD, Ledger, LedgerError},
+    ledger::{Drift, GUARD, Ledger, LedgerError, Offer, Submission},
     terminal::printable,
     tuf::layout::Generation,
 };
@@ -36,6 +38,12 @@ pub struct Status {
     pub pending: u64,
     /// Paths whose upstream bytes differ from the record.
     pub drifts: Vec<Drift>,
+    /// Versions of roles that the signer has prepared and that wait for their team's signature, by role.
+    #[serde(default)]
+    pub offered: BTreeMap<String, u64>,
+    /// Files of roles that others sign and that wait for the signer, oldest first.
+    #[serde(default)]
+    pub submitted: Vec<Submitted>,
     /// What was not published since it would break clients, newest first: the last few of the newest lines of the audit log.
     #[serde(default)]
     pub guarded: Vec<Guarded>,
@@ -51,6 +59,17 @@ pub struct Status {
     /// Roles of the answering process.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
+}
+
+/// Files of roles that others sign, handed in together and not yet taken up.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Submitted {
+    /// Version by role.
+    pub versions: BTreeMap<String, u64>,
+    /// Since when.
+    pub at: Timestamp,
+    /// Who handed them in.
+    pub who: String,
 }
 
 /// A target or role that was not published since it would break clients.
@@ -108,6 +127,8 @@ impl Status {
                 .await?
                 .map_or(0, |publication| publication.snapshot),
             drifts: ledger.drifts().await?,
+            offered: ledger.offers().await?.iter().flat_map(offered).collect(),
+            submitted: ledger.submissions().await?.into_iter().map(Submitted::from).collect(),
             guarded: Guarded::newest(ledger).await?,
             ..Self::default()
         };
@@ -127,6 +148,20 @@ impl Status {
         status.timestamp = Published::of(depot).await?;
         status.ends = ends::of(depot).await?;
         Ok(status)
+    }
+}
+
+/// The versions in an offer.
+fn offered(offer: &Offer) -> BTreeMap<String, u64> {
+    let files = delegated::submission(offer.body.as_bytes()).unwrap_or_default();
+    let version = |file: &Value| file["signed"]["version"].as_u64().unwrap_or_default();
+    files.iter().map(|(role, file)| (role.clone(), version(file))).collect()
+}
+
+impl From<Submission> for Submitted {
+    fn from(submission: Submission) -> Self {
+        let Submission { versions, at, who, .. } = submission;
+        Self { versions, at, who }
     }
 }
 
@@ -232,6 +267,20 @@ impl fmt::Display for Status {
                 writeln!(f, "expires    {role} {version} at {at}")?;
             }
         }
+        for (role, version) in &self.offered {
+            writeln!(
+                f,
+                "offered    {role} {version} waits for its team: `tufgate delegation draft --observed {role}`"
+            )?;
+        }
+        for Submitted { versions, at, who } in &self.submitted {
+            let files: Vec<_> = versions
+                .iter()
+                .map(|(role, version)| format!("{role} {version}"))
+                .collect();
+            let (files, who) = (files.join(", "), printable(who));
+            writeln!(f, "submitted  {files} by {who} at {at}, waits for the signer")?;
+        }
         write!(f, "drifts     {}", self.drifts.len())?;
         for guarded in &self.guarded {
             write!(f, "\nguarded    {} {}", guarded.at, printable(&guarded.why))?;
@@ -244,6 +293,36 @@ impl fmt::Display for Status {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::{depot::memory::MemoryDepot, ledger::memory::MemoryLedger};
+
+    #[tokio::test]
+    async fn what_waits_for_a_team_or_for_the_signer_is_told() {
+        let (ledger, depot) = (MemoryLedger::new(), MemoryDepot::default());
+        let at: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let fence = ledger.lease("signer", 15, at).await.unwrap().unwrap();
+        let body = r#"{"roles": {"docs": {"signatures": [], "signed": {"version": 3}}}}"#.to_owned();
+        let role = "docs".to_owned();
+        ledger.offer(fence, Offer { role, body }).await.unwrap();
+        let submission = Submission {
+            id: 0,
+            versions: BTreeMap::from([("team-a".to_owned(), 1)]),
+            body: "{}".to_owned(),
+            who: "10.0.0.1".to_owned(),
+            at,
+        };
+        ledger.submit(submission).await.unwrap();
+        let status = Status::of(&ledger, &depot).await.unwrap();
+        let text = status.to_string();
+        for line in [
+            "offered    docs 3 waits for its team: `tufgate delegation draft --observed docs`",
+            "submitted  team-a 1 by 10.0.0.1 at 2030-01-01T00:00:00Z, waits for the signer",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{text}");
+        }
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["offered"]["docs"], 3);
+        assert_eq!(json["submitted"][0]["versions"]["team-a"], 1);
+    }
 
     #[test]
     fn metadata_is_stale_before_the_first_and_after_the_last_second() {

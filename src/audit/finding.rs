@@ -93,6 +93,8 @@ pub enum Code {
     Unencrypted,
     /// A file holds another version or type than its name says.
     Version,
+    /// A role that others sign lists what was withdrawn here.
+    Withdrawn,
 }
 
 impl Code {
@@ -124,6 +126,7 @@ impl Code {
             Self::RootChain => "restore the root files; clients walk them from the first one on",
             Self::Unencrypted => "`passphrase_file` or `passphrase_env` under `[keys.*]` encrypts keys made by `init`",
             Self::Unreadable => "run the audit as the gate's user",
+            Self::Withdrawn => "readers do not get it; those who sign the role can leave it out of its next version",
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     bins::{self, Stands},
     cut,
     finding::RESTORE,
-    tombstones::Tombstones,
+    tombstones::{self, Tombstones},
     walk::Listed,
 };
 
@@ -206,8 +206,13 @@ impl Record<'_> {
         let own = target.provenance == Provenance::Delegated;
         let row = Stands::from(target);
         let message = match listed {
-            // Deleted or retracted here, it is still signed: only those who sign the role can take it out.
-            Some(_) if row.state != State::Live => return own,
+            // Still signed, and no reader gets it.
+            Some((role, _)) if row.state != State::Live => {
+                let (place, gone) = (self.place("target", path), tombstones::word(row.state));
+                let message = format!("it is {gone} here, and the role `{role}` lists it");
+                self.report.note(Code::Withdrawn, place, message);
+                return own;
+            }
             Some((_, said)) if own && *said == row => None,
             Some((role, _)) => Some(format!("the role `{role}` lists it otherwise than it is recorded")),
             None if own && row.state == State::Live => Some("recorded as a role's, and no role lists it".to_owned()),

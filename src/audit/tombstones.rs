@@ -39,7 +39,7 @@ impl Tombstones {
     }
 }
 
-fn word(state: State) -> &'static str {
+pub(super) fn word(state: State) -> &'static str {
     match state {
         State::Live => "live",
         State::Deleted => "deleted",

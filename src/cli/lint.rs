@@ -1,6 +1,10 @@
 //! `tufgate lint`: whom a repository would break, before or after it is served.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -21,8 +25,9 @@ use crate::{
 /// fails; 1: somebody does; 2: the command line makes no sense.
 #[derive(Args, Clone, Debug)]
 pub struct Lint {
-    /// The repository of this gate: its depot, and the clients that its `tuf.clients` names
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["dir", "url", "metadata_url"])]
+    /// The repository of this gate: its depot, and the clients that its `tuf.clients` names; tufgate.toml, if nothing else
+    /// is asked for
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// A folder of metadata files
@@ -53,7 +58,12 @@ pub struct Lint {
 impl Lint {
     /// Reads, prints, and fails when some client does.
     pub fn run(self) -> Result<(), CliError> {
-        let config = self.config.as_deref().map(Config::load).transpose()?;
+        let other = self.dir.is_some() || self.url.is_some() || self.metadata_url.is_some();
+        let config = match (&self.config, other) {
+            (Some(file), _) => Some(Config::load(file)?),
+            (None, false) => Some(Config::load(Path::new("tufgate.toml"))?),
+            (None, true) => None,
+        };
         let clients = self.clients(config.as_ref())?;
         let source = self.source(config.as_ref())?;
         let found = block_on(lint(&source, &clients))?.map_err(|error| self.failed(error))?;

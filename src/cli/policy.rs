@@ -1,4 +1,4 @@
-//! `tufgate policy explain PATH`: what the gate makes of a path, without asking upstream or ledger.
+//! `tufgate policy explain PATH`: what the gate makes of a path, and who else signs it, without asking upstream or ledger.
 
 use std::{
     io::{self, Write},
@@ -9,9 +9,13 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::{
+    catalog::roles::{self, Speaker},
+    cli::block_on,
     config::{Config, ConfigError, Layout},
+    depot::fs::FsDepot,
     policy::{Admission, Kind, Learn, OnDrift, Policy, Rule, Unsigned},
     target::{TargetPath, split_target},
+    terminal::printable,
     tuf::layout::Generation,
 };
 
@@ -24,7 +28,7 @@ pub struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show which rule a path falls under, and what becomes of a GET and a PUT
+    /// Show which rule a path falls under, what becomes of a GET and a PUT, and which teams' roles speak for it
     Explain(Explain),
 }
 
@@ -57,7 +61,13 @@ impl PolicyArgs {
         let Command::Explain(explain) = &self.command;
         let config = Config::load(&explain.config)?;
         let generation = Generation::of(config.tuf.bins).filter(|_| config.tuf.layout == Layout::Bins);
-        let answer = explanation(&explain.path, &config.policy, generation, &config.gate.metadata_prefix);
+        let mut answer = explanation(&explain.path, &config.policy, generation, &config.gate.metadata_prefix);
+        if let Some(path) = answer.target.as_deref().and_then(|path| TargetPath::new(path).ok()) {
+            // Rules are explained without a depot, too.
+            let depot = FsDepot::look(&config.depot);
+            let speaking = block_on(roles::speaking(&depot, &path)).ok().and_then(Result::ok);
+            answer.delegated = speaking.unwrap_or_default();
+        }
         if explain.json {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
             writeln!(out)?;
@@ -81,6 +91,8 @@ struct Explanation {
     put: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    delegated: Vec<Speaker>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hash_prefixed: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -231,6 +243,11 @@ impl Explanation {
             format!("{}: `{}`, {kind}", rule.number, rule.path)
         });
         let none = self.target.is_some().then(|| "none matches".to_owned());
+        let told = |speaker: &Speaker| match speaker.lists {
+            true => format!("{}, which lists it", speaker.role),
+            false => format!("{}, which does not list it", speaker.role),
+        };
+        let speakers: Vec<_> = self.delegated.iter().map(told).collect();
         let rows = [
             ("target path", self.target.clone()),
             ("no target path", self.no_canonical_form.clone()),
@@ -238,6 +255,10 @@ impl Explanation {
             ("GET", Some(self.get.clone())),
             ("PUT", Some(self.put.clone())),
             ("signed in", self.role.clone()),
+            (
+                "or by a team in",
+                (!speakers.is_empty()).then(|| printable(&speakers.join("; "))),
+            ),
             (
                 "asked for as",
                 (!self.hash_prefixed.is_empty()).then(|| self.hash_prefixed.join(", ")),

@@ -84,7 +84,7 @@ impl Client {
             Client::Tough => "tough 0.24.0",
             Client::SigstoreTuf => "sigstore-tuf 0.15.1",
             Client::RustTuf => "rust-tuf 0.3.0-beta14",
-            Client::SigstoreJava => "sigstore-java 2.2.0",
+            Client::SigstoreJava => "sigstore-java 2.0.0",
             Client::PhpTuf => "php-tuf 0.1.7",
             Client::OldGoTuf => "go-tuf 0.7.0",
         }

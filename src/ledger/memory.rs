@@ -237,6 +237,10 @@ impl Ledger for MemoryLedger {
         Ok(self.tables().offers.get(role).cloned())
     }
 
+    async fn offers(&self) -> Result<Vec<Offer>, LedgerError> {
+        Ok(self.tables().offers.values().cloned().collect())
+    }
+
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {
         let mut tables = self.tables();
         let Some(lease) = Lease::granted(tables.lease.as_ref(), holder, ttl_secs, now) else {

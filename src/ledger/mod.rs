@@ -444,6 +444,9 @@ pub trait Ledger: Send + Sync {
     /// What is offered for a role.
     async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError>;
 
+    /// What is offered, sorted by role.
+    async fn offers(&self) -> Result<Vec<Offer>, LedgerError>;
+
     /// Takes or renews the signer's lease for `ttl_secs`: the same fence for the same holder while it lasts, `None`
     /// while another holds it, else (lapsed, given up, never taken) the next fence.
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;

@@ -413,10 +413,12 @@ async fn one_offer_a_role_stands(ledger: &dyn Ledger) {
     for body in ["one", "two"] {
         ledger.offer(fence, offer(body)).await.unwrap();
         assert_eq!(ledger.offered("docs").await.unwrap(), Some(offer(body)));
+        assert_eq!(ledger.offers().await.unwrap(), [offer(body)]);
     }
     assert_eq!(ledger.offered("other").await.unwrap(), None);
     let stale = ledger.offer(Fence(fence.0 - 1), offer("three")).await;
     assert!(matches!(stale, Err(LedgerError::Fenced { .. })));
     ledger.offer(fence, offer("")).await.unwrap();
     assert_eq!(ledger.offered("docs").await.unwrap(), None);
+    assert_eq!(ledger.offers().await.unwrap(), []);
 }

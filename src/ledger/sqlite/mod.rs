@@ -175,6 +175,10 @@ impl Ledger for SqliteLedger {
             .await
     }
 
+    async fn offers(&self) -> Result<Vec<Offer>, LedgerError> {
+        self.readers.read(|conn| row::all(conn, "ORDER BY role", [])).await
+    }
+
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError> {
         let holder = holder.to_owned();
         let work = move |conn: &_| write::lease(conn, &holder, ttl_secs, now);

@@ -108,6 +108,7 @@ through! {
     async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
     async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError>;
     async fn offered(&self, role: &str) -> Result<Option<Offer>, LedgerError>;
+    async fn offers(&self) -> Result<Vec<Offer>, LedgerError>;
     async fn lease(&self, holder: &str, ttl_secs: u32, now: Timestamp) -> Result<Option<Fence>, LedgerError>;
     async fn end_lease(&self, fence: Fence) -> Result<(), LedgerError>;
     async fn pending(&self, limit: usize) -> Result<Vec<Observation>, LedgerError>;

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     config::Layout,
+    depot::DepotError,
     keys::{memory::MemoryKey, public::Public},
-    ledger::{Act, State, Target},
+    ledger::{Act, LedgerError, State, Target},
     policy::{Kind, Policy, Rule},
     tuf::{build, layout},
 };
