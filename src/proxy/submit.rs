@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     delegated::{self, Caps, Files, MAX_SUBMISSION, Refusal, RefusalKind, Standing},
+    intake,
     ledger::Submitted,
     tuf::{layout, schema::Delegations},
 };
@@ -117,9 +118,7 @@ impl Gate {
             next..=next
         };
         let next = delegated::judge(&listed.top, &files, &submitted, &following, caps, now)?;
-        if let Some(refusal) = self.intake().conflict(&listed.top, &files, &next).await? {
-            return Err(refusal.into());
-        }
+        let claims = self.intake().claims(&listed.top, &files, &next).await??;
         let accepted: BTreeMap<_, _> = submitted
             .keys()
             .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)))
@@ -130,12 +129,13 @@ impl Gate {
                 .iter()
                 .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)));
             let body = json!({"roles": submitted}).to_string();
-            match self.intake().submit(versions.collect(), body, who).await? {
+            match self.intake().submit(versions.collect(), body, who, claims).await? {
                 Submitted::Waits(_) => {}
                 Submitted::Taken { role, wanted } => {
                     let refusal = Refusal::version(&role, format!("version {wanted} is the next one now"));
                     return Err(refusal.hint("fetch what stands there, and sign what follows it").into());
                 }
+                Submitted::Conflict { path, conflict } => return Err(intake::stands(&path, conflict).into()),
                 Submitted::Full => {
                     let problem = Problem::new(
                         StatusCode::SERVICE_UNAVAILABLE,

@@ -253,8 +253,8 @@ impl Signer {
         match desk.judge(top, files, submitted) {
             Ok(next) => {
                 let (ledger, policy) = (&*self.parts.ledger, &self.parts.config.policy);
-                let conflict = intake::conflict(ledger, policy, top, files, &next).await?;
-                Ok(conflict.map_or(Ok(next), Err))
+                let claims = intake::claims(ledger, policy, top, files, &next).await?;
+                Ok(claims.map(|_| next))
             }
             refused => Ok(refused),
         }

@@ -15,7 +15,7 @@ use crate::{
     delegated::{self, Caps, Refusal, Submitted},
     depot::fs::FsDepot,
     intake,
-    ledger::{Submission, Submitted as Answer},
+    ledger::{Claim, Submission, Submitted as Answer},
     server::Store,
     tuf::json,
 };
@@ -27,6 +27,7 @@ pub struct Roles(Submitted);
 pub struct Ready {
     store: Store,
     submission: Submission,
+    claims: Vec<Claim>,
 }
 
 impl Roles {
@@ -76,10 +77,8 @@ impl Roles {
             let own = refusal.hint.clone();
             refused(refusal).hint(own.map_or(hint.to_owned(), |own| format!("{own}; {hint}")))
         })?;
-        let conflict = intake::conflict(&*store.ledger, &config.policy, &below, &standing, &next).await;
-        if let Some(refusal) = conflict.map_err(operator::failed)? {
-            return Err(refused(refusal));
-        }
+        let claims = intake::claims(&*store.ledger, &config.policy, &below, &standing, &next).await;
+        let claims = claims.map_err(operator::failed)?.map_err(refused)?;
         let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
         let submission = Submission {
             id: 0,
@@ -88,20 +87,26 @@ impl Roles {
             who: operator::who(),
             at: now,
         };
-        Ok((!next.fresh.is_empty()).then_some(Ready { store, submission }))
+        Ok((!next.fresh.is_empty()).then_some(Ready {
+            store,
+            submission,
+            claims,
+        }))
     }
 
     /// Hands them to the signer.
     pub async fn submit(&self, ready: Option<Ready>) -> Result<(), CliError> {
-        let Some(Ready { store, submission }) = ready else {
+        let Some(ready) = ready else {
             return Ok(());
         };
-        match store.ledger.submit(submission).await.map_err(operator::failed)? {
+        let submitted = ready.store.ledger.submit(ready.submission, ready.claims).await;
+        match submitted.map_err(operator::failed)? {
             Answer::Waits(_) => Ok(()),
             Answer::Taken { role, wanted } => Err(CliError::failed(format_args!(
                 "role `{role}`: version {wanted} is the next one now"
             ))
             .hint("publish again with that version; targets.json waits for it")),
+            Answer::Conflict { path, conflict } => Err(refused(intake::stands(&path, conflict))),
             Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
         }
     }

@@ -61,7 +61,7 @@ impl World {
             who: "client".to_owned(),
             at: self.clock.now(),
         };
-        self.ledger.submit(submission).await.unwrap()
+        self.ledger.submit(submission, vec![]).await.unwrap()
     }
 
     pub(super) async fn stands(&self, path: &str) -> Option<(State, Provenance)> {
