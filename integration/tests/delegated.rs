@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ceremony::{ceremony, done, refused},
-    gate::{Gate, Setup, until},
+    gate::{Gate, Setup, signal, until},
     http,
     nginx::Nginx,
     readers::{Readers, sound},
@@ -348,7 +348,16 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
         "carols.json",
         &[("team-a", envelope(&role(2, &[TOOL]), &[&carol]))],
     );
+    // From the moment it lies there, alice's key holds it off no more: the signer is not there yet to take it up.
+    let signer = gate.signer_pid().unwrap();
+    signal("STOP", signer);
     done(&gate, &["targets", "publish", "4.json", "--with", "carols.json"]);
+    let by_alice = submission(&[("team-a", envelope(&role(3, &[TOOL]), &[&alice]))]);
+    let late = submit(&gate, &by_alice, false);
+    signal("CONT", signer);
+    let said = String::from_utf8_lossy(&late.body).into_owned();
+    assert_eq!(late.status, 403, "{said}");
+    assert!(said.contains("targets 4 waits"), "{said}");
     until("carol's file to be listed", || listed(&gate, "team-a") == Some(2));
     readers.all_read(&gate, TOOL.0, TOOL.1);
     let old = submit(

@@ -185,8 +185,8 @@ impl Walk<'_> {
     }
 }
 
-/// Whether those that are submitted and that `top` itself delegates to are signed, before anything costlier is looked at, and
-/// whether it delegates to them or to one above them.
+/// Whether those that are submitted and that `top` itself delegates to are signed and inside their paths, before anything
+/// costlier is looked at, and whether it delegates to them or to one above them.
 ///
 /// # Errors
 /// The first that is not.
@@ -202,7 +202,9 @@ pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<()
                 .hint("the operator delegates with `tufgate targets draft --role`"));
         };
         if known.name == *role {
-            RoleFile::submitted(role, envelope, caps)?.signed_by(top, known)?;
+            let file = RoleFile::submitted(role, envelope, caps)?;
+            file.signed_by(top, known)?;
+            within(role, &[known.paths.as_deref().unwrap_or_default()], &file)?;
         }
     }
     Ok(())

@@ -105,7 +105,10 @@ impl Roles {
             Answer::Taken { role, wanted } => Err(CliError::failed(format_args!(
                 "role `{role}`: version {wanted} is the next one now"
             ))
-            .hint("publish again with that version; targets.json waits for it")),
+            .hint(
+                "publish again, with that version if it is asked for: targets.json waits, and what its keys did not sign \
+                 is not taken any more",
+            )),
             Answer::Conflict { path, conflict } => Err(refused(intake::stands(&path, conflict))),
             Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
         }

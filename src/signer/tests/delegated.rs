@@ -274,18 +274,34 @@ async fn keys_of_a_role_change_with_a_file_by_the_new_ones() {
         2,
         "held: nobody signed for the new key"
     );
+    // Who holds the old key must not make stale what waits for the new one.
     world.hand_in(2, &["a/1"], TEAM).await;
     world.settle(&mut signer).await;
     let view = world.view().await;
-    assert_eq!(
-        (view.roles["targets"], view.roles["team-a"]),
-        (2, 2),
-        "the old key still counts"
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (2, 1));
+    assert!(
+        world.last_line().await.contains("signatures"),
+        "{}",
+        world.last_line().await
     );
-    world.hand_in(3, &["a/1"], OTHER).await;
+    world.hand_in(2, &["a/1"], OTHER).await;
     world.settle(&mut signer).await;
     let view = world.view().await;
-    assert_eq!((view.roles["targets"], view.roles["team-a"]), (3, 3));
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (3, 2));
+}
+
+#[tokio::test]
+async fn paths_that_a_role_is_to_lose_it_fills_no_more() {
+    let (world, mut signer) = world().await;
+    world.delegate(3, Some(TEAM), &["a/n*"]).await;
+    world.settle(&mut signer).await;
+    for (targets, listed, why) in [(&["a/1", "a/new"][..], 1, "not inside"), (&["a/new"], 2, "")] {
+        world.hand_in(2, targets, TEAM).await;
+        world.settle(&mut signer).await;
+        assert!(world.last_line().await.contains(why), "{}", world.last_line().await);
+        let view = world.view().await;
+        assert_eq!((view.roles["targets"], view.roles["team-a"]), (listed + 1, listed));
+    }
 }
 
 #[tokio::test]
