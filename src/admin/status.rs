@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::{ends, health::Role},
+    catalog::roles::Roles,
     depot::{Depot, DepotError, TIMESTAMP},
     ledger::{Drift, GUARD, Ledger, LedgerError},
     terminal::printable,
@@ -98,7 +99,7 @@ pub enum StatusError {
 
 impl Status {
     /// Reads both.
-    pub async fn of(ledger: &dyn Ledger, depot: &dyn Depot) -> Result<Self, StatusError> {
+    pub async fn of(ledger: &dyn Ledger, listed: &Roles) -> Result<Self, StatusError> {
         let (targets, pending) = ledger.counts().await?;
         let mut status = Self {
             targets,
@@ -124,8 +125,8 @@ impl Status {
             .collect();
         status.bins = Generation::listed(|name| published.contains(name)).map_or(0, |bins| bins.count().into());
         status.versions = roles.into_iter().map(|role| (role.name, role.published)).collect();
-        status.timestamp = Published::of(depot).await?;
-        status.ends = ends::of(depot).await?;
+        status.timestamp = Published::of(listed.depot()).await?;
+        status.ends = ends::of(listed).await?;
         Ok(status)
     }
 }

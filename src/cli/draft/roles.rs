@@ -7,13 +7,12 @@ use std::{
 
 use super::{file, publish::stored};
 use crate::{
-    catalog::roles,
+    catalog::roles::Roles as Listed,
     ceremony::{Draft, Kind},
     cli::{CliError, operator},
     clock::{Clock as _, SystemClock},
     config::Config,
     delegated::{self, Caps, Refusal, Submitted},
-    depot::fs::FsDepot,
     intake,
     ledger::{Claim, Submission, Submitted as Answer},
     server::Store,
@@ -50,7 +49,7 @@ impl Roles {
     }
 
     /// Whether every role has a good file, those that are given in place of those that stand; what to submit then.
-    pub async fn ready(&self, draft: &Draft, config: &Config, depot: &FsDepot) -> Result<Option<Ready>, CliError> {
+    pub async fn ready(&self, draft: &Draft, config: &Config) -> Result<Option<Ready>, CliError> {
         let Some(below) = draft.delegations() else {
             return Ok(None);
         };
@@ -62,22 +61,23 @@ impl Roles {
         for row in store.ledger.roles().await.map_err(operator::failed)? {
             reserved.insert(row.name, row.reserved);
         }
-        let (standing, listed) = roles::listed(depot).await.map_err(stored)?;
+        let listed = Listed::new(store.depot.clone()).newest().await.map_err(stored)?;
+        let (standing, listed) = (&listed.files, &listed.versions);
         let following = |role: &str| {
             let known = |versions: &BTreeMap<String, u64>| versions.get(role).copied().unwrap_or(0);
-            known(&listed) + 1..=known(&reserved).max(known(&listed)) + 1
+            known(listed) + 1..=known(&reserved).max(known(listed)) + 1
         };
         let caps = Caps {
             bytes: config.tuf.max_bin_bytes,
             targets: config.tuf.max_bin_targets,
         };
         let now = SystemClock.now();
-        let next = delegated::judge(&below, &standing, &self.0, &following, caps, now).map_err(|refusal| {
+        let next = delegated::judge(&below, standing, &self.0, &following, caps, now).map_err(|refusal| {
             let hint = "give the role's file, signed by the keys that the draft lists for it, with `--with FILE`";
             let own = refusal.hint.clone();
             refused(refusal).hint(own.map_or(hint.to_owned(), |own| format!("{own}; {hint}")))
         })?;
-        let claims = intake::claims(&*store.ledger, &config.policy, &below, &standing, &next).await;
+        let claims = intake::claims(&*store.ledger, &config.policy, &below, standing, &next).await;
         let claims = claims.map_err(operator::failed)?.map_err(refused)?;
         let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
         let submission = Submission {
