@@ -44,6 +44,15 @@ pub async fn claims(
             superseding,
         });
     }
+    // What stands stays. What says something new lists nothing more that an operator withdrew.
+    let fresh = next.fresh.iter().filter_map(|role| next.files.get(role));
+    for path in fresh.flat_map(|file| file.targets.keys()) {
+        let superseding = policy.tracked(path.as_str()).is_some_and(Rule::superseding);
+        let current = rule::fold(&ledger.lookup(path).await?, superseding);
+        if current.is_some_and(|target| target.state == State::Retracted) {
+            return Ok(Err(stands(path, Conflict::Retracted)));
+        }
+    }
     Ok(Ok(claims))
 }
 
@@ -51,6 +60,7 @@ pub async fn claims(
 pub fn stands(path: &TargetPath, conflict: Conflict) -> Refusal {
     let hint = match conflict {
         Conflict::Uploading => "submit it again once that upload has ended",
+        Conflict::Retracted => "drop it from the file",
         _ => "list the bytes that are recorded, or another path",
     };
     Refusal::path(path.as_str(), conflict).hint(hint)

@@ -220,6 +220,15 @@ async fn what_an_operator_forgets_a_role_goes_on_listing() {
     // Dropped by its role while it was retracted, it is like any other.
     world.observe("a/1", retract()).await;
     world.settle(&mut signer).await;
+    assert_eq!(world.view().await.targets, before.targets, "what stands stays");
+    world.hand_in(2, &["a/1", "a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert!(
+        world.last_line().await.contains("retracted"),
+        "{}",
+        world.last_line().await
+    );
+    assert_eq!(world.view().await.roles["team-a"], 1);
     world.hand_in(2, &["a/2"], TEAM).await;
     world.settle(&mut signer).await;
     assert_eq!(
