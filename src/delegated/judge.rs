@@ -193,11 +193,7 @@ impl Walk<'_> {
 pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<(), Refusal> {
     for (role, envelope) in submitted {
         super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
-        let above = |known: &&DelegatedRole| {
-            let rest = role.strip_prefix(&*known.name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let Some(known) = custom(top).find(above) else {
+        let Some(known) = head(top, role) else {
             return Err(Refusal::unknown(role, "nobody delegates to it")
                 .hint("the operator delegates with `tufgate targets draft --role`"));
         };
@@ -208,6 +204,14 @@ pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The role that `top` itself delegates to: this one, or the one above it.
+pub fn head<'a>(top: &'a Delegations, role: &str) -> Option<&'a DelegatedRole> {
+    custom(top).find(|known| {
+        let rest = role.strip_prefix(&*known.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// The named roles that others sign.

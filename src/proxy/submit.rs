@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -115,10 +115,13 @@ impl Gate {
         let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
         let accepted: BTreeMap<_, _> = submitted.keys().filter_map(version).collect();
         if !next.fresh.is_empty() {
-            let versions = next.fresh.iter().filter_map(version);
+            let heads = next.fresh.iter().filter_map(|role| delegated::head(top, role));
+            let heads = heads.map(|head| head.name.clone()).collect();
+            let (rows, versions) = (claims.len(), next.fresh.iter().filter_map(version));
+            self.0.quotas.admit(&heads, rows, Instant::now())?;
             let body = json!({"roles": submitted}).to_string();
             match self.intake().submit(versions.collect(), body, who, claims).await? {
-                Submitted::Waits(_) => {}
+                Submitted::Waits(_) => self.0.quotas.take(&heads, rows, Instant::now()),
                 Submitted::Taken { role, wanted } => {
                     let refusal = Refusal::version(&role, format!("version {wanted} is the next one now"));
                     return Err(refusal.hint("fetch what stands there, and sign what follows it").into());
