@@ -1,12 +1,12 @@
 //! Roles that teams sign: delegated by ceremony, filled by submissions, read by every client.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use serde_json::{Value, json};
 
 use crate::support::{
     ceremony::{ceremony, done, refused},
-    gate::{Gate, Setup, until},
+    gate::{Gate, Setup, signal, until},
     http,
     nginx::Nginx,
     readers::{Readers, sound},
@@ -264,6 +264,64 @@ fn what_a_team_may_not_hand_in_changes_nothing() {
 }
 
 #[test]
+fn what_a_team_hands_in_is_held_to_and_has_its_bounds() {
+    let nginx = Nginx::start();
+    let few = "[tuf]\nsubmissions_per_hour = 3\n";
+    let (gate, [alice, bob], readers) = delegated(&nginx, few, "keys/targets.pem");
+    let by_both = |version: u64, targets: &[(&str, &[u8])]| {
+        submission(&[("team-a", envelope(&role(version, targets), &[&alice, &bob]))])
+    };
+    let answered = |body: &[u8], status: u16, why: &str| {
+        let answer = submit(&gate, body, true);
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{why}: {said}");
+        assert!(said.contains(why), "{said}");
+        answer
+    };
+    // Acknowledged, and not taken up yet: what is uploaded meanwhile is what will be listed.
+    let signer = gate.signer_pid().unwrap();
+    signal("STOP", signer);
+    let waits = submit(&gate, &by_both(2, &[TOOL, LIB]), false);
+    let other = gate.put(&format!("/{}", LIB.0), b"other bytes");
+    signal("CONT", signer);
+    assert_eq!((waits.status, other.status), (202, 409), "{other:?}");
+    until("version 2 to be listed", || listed(&gate, "team-a") == Some(2));
+    gate.publish(&format!("/{}", LIB.0), LIB.1);
+    readers.all_read(&gate, LIB.0, LIB.1);
+
+    // Retracted, it stays in what stands, and comes into nothing new.
+    let retracted = done(&gate, &["retract", LIB.0, "--reason", "bad"]);
+    assert!(retracted.contains("the role `team-a` still lists it"), "{retracted}");
+    answered(&by_both(3, &[TOOL, LIB]), 409, "retracted by an operator");
+    answered(&by_both(3, &[TOOL]), 200, "snapshot");
+
+    answered(&by_both(4, &[TOOL, LIB]), 409, "retracted by an operator");
+    answered(&by_both(4, &[TOOL]), 200, "snapshot");
+    let often = answered(&by_both(5, &[TOOL]), 429, "3 submissions an hour");
+    let wait: u64 = often.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=3_601).contains(&wait), "{wait}");
+    answered(&by_both(4, &[TOOL]), 200, "snapshot");
+
+    // Who sends large bodies slowly keeps out large ones, and nobody whose body is small.
+    let slow: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = http::connect(gate.addr);
+            let head = "POST /metadata/submit HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n\
+                        Content-Length: 1000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&[b' '; 70_000]).unwrap();
+            stream
+        })
+        .collect();
+    let large = [vec![b' '; 70_000], by_both(4, &[TOOL])].concat();
+    until("all places to be taken", || submit(&gate, &large, false).status == 503);
+    answered(&by_both(4, &[TOOL]), 200, "snapshot");
+    drop(slow);
+    until("a place to be free", || submit(&gate, &large, false).status == 202);
+    sound(&gate, &gate.root());
+}
+
+#[test]
 fn what_the_gate_observes_for_a_team_is_listed_once_the_team_has_countersigned() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
@@ -373,7 +431,16 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
         "carols.json",
         &[("team-a", envelope(&role(2, &[TOOL]), &[&carol]))],
     );
+    // From the moment it lies there, alice's key holds it off no more: the signer is not there yet to take it up.
+    let signer = gate.signer_pid().unwrap();
+    signal("STOP", signer);
     done(&gate, &["targets", "publish", "4.json", "--with", "carols.json"]);
+    let by_alice = submission(&[("team-a", envelope(&role(3, &[TOOL]), &[&alice]))]);
+    let late = submit(&gate, &by_alice, false);
+    signal("CONT", signer);
+    let said = String::from_utf8_lossy(&late.body).into_owned();
+    assert_eq!(late.status, 403, "{said}");
+    assert!(said.contains("targets 4 waits"), "{said}");
     until("carol's file to be listed", || listed(&gate, "team-a") == Some(2));
     readers.all_read(&gate, TOOL.0, TOOL.1);
     let old = submit(
@@ -433,6 +500,15 @@ fn offline_targets_delegate_change_a_roles_keys_and_drop_it() {
 fn drafts_that_delegate_what_clients_trip_over_are_refused() {
     let nginx = Nginx::start();
     let gate = Gate::start(&Setup::learning(nginx.url()));
+    // Where nobody signs a role, nothing of a submission is looked at.
+    let early = http::request(
+        gate.addr,
+        "POST",
+        "/metadata/submit",
+        &[("Content-Type", "text/plain")],
+        b"{}",
+    );
+    assert_eq!(early.status, 404, "{early:?}");
     gate.publish("/a/one.txt", b"one");
     let alice = Member::new(&gate, "alice");
     let key = format!("team:{0}={0}.pub", alice.name);

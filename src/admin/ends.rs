@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     admin::status::{Published, StatusError},
-    catalog,
+    catalog::roles::Roles,
     depot::{Depot, TIMESTAMP},
     tuf::layout,
 };
@@ -23,42 +23,37 @@ pub const FEWEST_STEPS: u64 = 32;
 ///
 /// # Errors
 /// The depot fails, or a file is none.
-pub async fn of(depot: &dyn Depot) -> Result<BTreeMap<String, Published>, StatusError> {
-    let mut roles = BTreeMap::new();
+pub async fn of(roles: &Roles) -> Result<BTreeMap<String, Published>, StatusError> {
+    let depot = roles.depot();
+    let mut ends = BTreeMap::new();
     for version in 1.. {
         match read(depot, &layout::file(ROOT, version)).await? {
-            Some(root) => roles.insert(ROOT.to_owned(), root.published),
+            Some(root) => ends.insert(ROOT.to_owned(), root),
             None => break,
         };
     }
     let Some(timestamp) = read(depot, TIMESTAMP).await? else {
-        return Ok(roles);
+        return Ok(ends);
     };
-    roles.insert("timestamp".to_owned(), timestamp.published);
-    let Some(listed) = timestamp.meta.get("snapshot.json") else {
-        return Ok(roles);
-    };
-    let Some(snapshot) = read(depot, &layout::file("snapshot", listed.version)).await? else {
-        return Ok(roles);
-    };
-    roles.insert("snapshot".to_owned(), snapshot.published);
-    // The names of roles that were removed stay listed for ever.
-    let (others, _) = catalog::roles::listed(depot).await?;
-    for (name, listed) in &snapshot.meta {
-        let Some(role) = name.strip_suffix(".json") else {
-            continue;
-        };
-        if !["targets", "bins"].contains(&role) && !others.contains_key(role) {
-            continue;
-        }
-        if let Some(file) = read(depot, &layout::file(role, listed.version)).await? {
-            roles.insert(role.to_owned(), file.published);
+    ends.insert("timestamp".to_owned(), timestamp);
+    let listed = roles.newest().await?;
+    let others = ["targets", "bins"]
+        .into_iter()
+        .filter_map(|role| listed.versions.get_key_value(role));
+    for (role, version) in others.chain([(&"snapshot".to_owned(), &listed.snapshot)]) {
+        if let Some(file) = read(depot, &layout::file(role, *version)).await? {
+            ends.insert(role.clone(), file);
         }
     }
-    Ok(roles)
+    // The names of roles that were removed stay listed for ever.
+    for (role, file) in &listed.files {
+        let (version, expires) = (file.version, Some(file.expires));
+        ends.insert(role.clone(), Published { version, expires });
+    }
+    Ok(ends)
 }
 
-async fn read(depot: &dyn Depot, name: &str) -> Result<Option<Head>, StatusError> {
+async fn read(depot: &dyn Depot, name: &str) -> Result<Option<Published>, StatusError> {
     let Some(bytes) = depot.read(name).await? else {
         return Ok(None);
     };
@@ -72,18 +67,5 @@ async fn read(depot: &dyn Depot, name: &str) -> Result<Option<Head>, StatusError
 /// What is read of a signed file; its signatures are the clients' business.
 #[derive(Deserialize)]
 struct File {
-    signed: Head,
-}
-
-#[derive(Deserialize)]
-struct Head {
-    #[serde(flatten)]
-    published: Published,
-    #[serde(default)]
-    meta: BTreeMap<String, Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    version: u64,
+    signed: Published,
 }

@@ -24,8 +24,8 @@ use crate::{
         health::Health,
         status::{Published, Status, stale},
     },
+    catalog::roles::Roles,
     clock::Clock,
-    depot::Depot,
     ledger::Ledger,
     telemetry::Metrics,
 };
@@ -40,7 +40,7 @@ pub struct Admin {
     /// The record.
     pub ledger: Arc<dyn Ledger>,
     /// The metadata.
-    pub depot: Arc<dyn Depot>,
+    pub roles: Arc<Roles>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -75,7 +75,7 @@ struct Readiness {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = admin.health.reasons();
-    match Published::of(&*admin.depot).await {
+    match Published::of(admin.roles.depot()).await {
         Ok(timestamp) => reasons.extend(stale(timestamp, admin.clock.now())),
         Err(error) => reasons.push(error.to_string()),
     }
@@ -130,7 +130,7 @@ fn uncached() -> [(header::HeaderName, HeaderValue); 1] {
 
 impl Admin {
     async fn status(&self) -> Result<Status, status::StatusError> {
-        let mut status = Status::of(&*self.ledger, &*self.depot).await?;
+        let mut status = Status::of(&*self.ledger, &self.roles).await?;
         status.uptime = Some(self.health.uptime().as_secs());
         status.roles = self.health.roles();
         status.draining = self.health.draining();

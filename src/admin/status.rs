@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     admin::{ends, health::Role},
+    catalog::roles::Roles,
     delegated,
     depot::{Depot, DepotError, TIMESTAMP},
     ledger::{Drift, GUARD, Ledger, LedgerError, Offer, Submission},
@@ -117,7 +118,7 @@ pub enum StatusError {
 
 impl Status {
     /// Reads both.
-    pub async fn of(ledger: &dyn Ledger, depot: &dyn Depot) -> Result<Self, StatusError> {
+    pub async fn of(ledger: &dyn Ledger, listed: &Roles) -> Result<Self, StatusError> {
         let (targets, pending) = ledger.counts().await?;
         let mut status = Self {
             targets,
@@ -145,8 +146,8 @@ impl Status {
             .collect();
         status.bins = Generation::listed(|name| published.contains(name)).map_or(0, |bins| bins.count().into());
         status.versions = roles.into_iter().map(|role| (role.name, role.published)).collect();
-        status.timestamp = Published::of(depot).await?;
-        status.ends = ends::of(depot).await?;
+        status.timestamp = Published::of(listed.depot()).await?;
+        status.ends = ends::of(listed).await?;
         Ok(status)
     }
 }
@@ -155,7 +156,8 @@ impl Status {
 fn offered(offer: &Offer) -> BTreeMap<String, u64> {
     let files = delegated::submission(offer.body.as_bytes()).unwrap_or_default();
     let version = |file: &Value| file["signed"]["version"].as_u64().unwrap_or_default();
-    files.iter().map(|(role, file)| (role.clone(), version(file))).collect()
+    let own = files.iter().filter(|(key, _)| !delegated::bins::viewed(key).1);
+    own.map(|(role, file)| (role.clone(), version(file))).collect()
 }
 
 impl From<Submission> for Submitted {
@@ -297,7 +299,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_a_team_or_for_the_signer_is_told() {
-        let (ledger, depot) = (MemoryLedger::new(), MemoryDepot::default());
+        let (ledger, depot) = (
+            MemoryLedger::new(),
+            Roles::new(std::sync::Arc::new(MemoryDepot::default())),
+        );
         let at: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
         let fence = ledger.lease("signer", 15, at).await.unwrap().unwrap();
         let body = r#"{"roles": {"docs": {"signatures": [], "signed": {"version": 3}}}}"#.to_owned();
@@ -310,7 +315,7 @@ mod tests {
             who: "10.0.0.1".to_owned(),
             at,
         };
-        ledger.submit(submission).await.unwrap();
+        ledger.submit(submission, Vec::new()).await.unwrap();
         let status = Status::of(&ledger, &depot).await.unwrap();
         let text = status.to_string();
         for line in [

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{health::Role, *};
-use crate::{clock::ManualClock, depot::memory::MemoryDepot, ledger::memory::MemoryLedger};
+use crate::{catalog::roles::Roles, clock::ManualClock, depot::memory::MemoryDepot, ledger::memory::MemoryLedger};
 
 struct Listening {
     addr: SocketAddr,
@@ -26,7 +26,7 @@ impl Listening {
             health: Arc::default(),
             metrics: Metrics::new().unwrap(),
             ledger: Arc::new(MemoryLedger::new()),
-            depot: Arc::new(MemoryDepot::default()),
+            roles: Arc::new(Roles::new(Arc::new(MemoryDepot::default()))),
             clock: clock.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,9 +51,14 @@ impl Listening {
     }
 
     async fn publish(&self, version: u64, expires: &str) {
-        let old = self.admin.depot.read(crate::depot::TIMESTAMP).await.unwrap();
+        let old = self.admin.roles.depot().read(crate::depot::TIMESTAMP).await.unwrap();
         let new = format!(r#"{{"signatures":[],"signed":{{"version":{version},"expires":"{expires}"}}}}"#);
-        self.admin.depot.swap_timestamp(old, Bytes::from(new)).await.unwrap();
+        self.admin
+            .roles
+            .depot()
+            .swap_timestamp(old, Bytes::from(new))
+            .await
+            .unwrap();
     }
 }
 

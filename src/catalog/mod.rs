@@ -80,6 +80,7 @@ type LastPublication =
 /// What `/metadata` serves now.
 pub struct Catalog {
     depot: Arc<dyn Depot>,
+    roles: roles::Roles,
     last_publication: LastPublication,
     current: ArcSwapOption<Current>,
     versioned: moka::sync::Cache<String, Arc<Document>>,
@@ -99,6 +100,7 @@ impl Catalog {
 
     fn over(depot: Arc<dyn Depot>, last_publication: LastPublication) -> Self {
         Self {
+            roles: roles::Roles::new(depot.clone()),
             depot,
             last_publication,
             current: ArcSwapOption::empty(),
@@ -158,6 +160,11 @@ impl Catalog {
         let document = Arc::new(Document::new(body, Class::Immutable));
         self.versioned.insert(stored.into_owned(), document.clone());
         Ok(Some(document))
+    }
+
+    /// The roles that others sign, as the depot lists them.
+    pub fn roles(&self) -> &roles::Roles {
+        &self.roles
     }
 
     /// What is served at this moment.

@@ -3,13 +3,14 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::{
-    catalog::roles::{self, Speaker},
+    catalog::roles::{Roles, Speaker},
     cli::block_on,
     config::{Config, ConfigError, Layout},
     depot::fs::FsDepot,
@@ -65,8 +66,9 @@ impl PolicyArgs {
         if let Some(path) = answer.target.as_deref().and_then(|path| TargetPath::new(path).ok()) {
             // Rules are explained without a depot, too.
             let depot = FsDepot::look(&config.depot);
-            let speaking = block_on(roles::speaking(&depot, &path)).ok().and_then(Result::ok);
-            answer.delegated = speaking.unwrap_or_default();
+            let roles = Roles::new(Arc::new(depot));
+            let listed = block_on(roles.newest()).ok().and_then(Result::ok);
+            answer.delegated = listed.map(|listed| listed.speaking(&path)).unwrap_or_default();
         }
         if explain.json {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
+    catalog::roles::Roles,
     cli::{CliError, block_on, operator, print, print_json},
     config::Config,
     ledger::{Act, State, rule},
@@ -52,9 +53,24 @@ impl Retract {
         let observation = operator::observation(&path, Act::Retract { reason });
         let seq = store.ledger.observe(observation).await.map_err(operator::failed)?;
         let outcome = operator::published(&*store.ledger, &config.signer.socket, seq).await?;
-        match self.json {
-            true => print_json(&json!({"retracted": path, "snapshot": outcome.snapshot()})),
-            false => print(format_args!("retracted `{path}`: {outcome}")),
+        // It is done, whether the depot can be read or not.
+        let roles = Roles::new(store.depot).newest().await.unwrap_or_default();
+        let role = roles.files.iter().find(|(_, file)| file.targets.contains_key(&path));
+        let role = role.map(|(role, _)| role);
+        if self.json {
+            let mut said = json!({"retracted": path, "snapshot": outcome.snapshot()});
+            if let Some(role) = role {
+                said["listed_by"] = role.as_str().into();
+            }
+            return print_json(&said);
+        }
+        print(format_args!("retracted `{path}`: {outcome}"))?;
+        match role {
+            Some(role) => print(format_args!(
+                "the role `{role}` still lists it, and no newer file of it is taken that does: have those who sign it drop it\n\
+                 hint: `tufgate delegation draft --role {role} --remove {path}`; `tufgate targets draft --remove-role` ends the role"
+            )),
+            None => Ok(()),
         }
     }
 }

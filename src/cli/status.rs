@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     admin::status::Status as Report,
+    catalog::roles::Roles,
     cli::{CliError, block_on, print, print_json},
     config::Config,
     server::{Store, error::AUDIT_HINT},
@@ -53,7 +54,7 @@ async fn report(config: &Config) -> Result<Report, CliError> {
         return Ok(report);
     }
     let store = Store::existing(config)?;
-    Report::of(&*store.ledger, &*store.depot)
+    Report::of(&*store.ledger, &Roles::new(store.depot))
         .await
         .map_err(|error| CliError::damaged(error).hint(AUDIT_HINT))
 }

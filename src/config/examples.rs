@@ -240,6 +240,7 @@ fn bad_values_are_told_where_and_what_to_do() {
         ("[tuf]\nbin_expiry = \"1500ms\"", 4, "`tuf.bin_expiry` is", ""),
         ("[tuf]\nbin_expiry = \"10001ms\"", 4, "whole seconds", ""),
         ("[tuf]\nmax_bin_bytes = \"6MB\"", 4, "1024 to 5000000", ""),
+        ("[tuf]\nsubmissions_per_hour = 0", 4, "1 at least", ""),
         (
             "[keys.snapshot]\npassphrase_env = \"A\"\npassphrase_file = \"b\"",
             5,

@@ -262,6 +262,8 @@ pub struct Tuf {
     pub max_bin_targets: u64,
     /// Most bytes of a bin's file (1,000,000).
     pub max_bin_bytes: u64,
+    /// Most submissions that a role which others sign, with those below it, has accepted in an hour (120).
+    pub submissions_per_hour: u64,
     /// Clients that must be able to read whatever is published: what would break one of them is not.
     pub clients: Vec<Client>,
 }

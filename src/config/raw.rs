@@ -230,6 +230,7 @@ pub(super) struct Tuf {
     pub timestamp_expiry: Span,
     pub max_bin_targets: u64,
     pub max_bin_bytes: Size,
+    pub submissions_per_hour: u64,
     pub clients: Option<Vec<String>>,
 }
 
@@ -247,6 +248,7 @@ impl Default for Tuf {
             timestamp_expiry: seconds(DAY),
             max_bin_targets: 2000,
             max_bin_bytes: Size(1_000_000),
+            submissions_per_hour: 120,
             clients: None,
         }
     }

@@ -85,6 +85,10 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         )
         .hint("clients refuse a role of more than 5,000,000 bytes"));
     }
+    if raw.submissions_per_hour == 0 {
+        let error = at("submissions_per_hour", "`tuf.submissions_per_hour` is 1 at least");
+        return Err(error.hint("who may submit nothing needs no role"));
+    }
     let layout = match raw.layout {
         raw::Layout::Bins => Layout::Bins,
         raw::Layout::Flat => Layout::Flat,
@@ -102,6 +106,7 @@ pub(super) fn check(source: &Source<'_>, raw: &raw::Tuf) -> Checked<Tuf> {
         timestamp_expiry: raw.timestamp_expiry.0,
         max_bin_targets: raw.max_bin_targets,
         max_bin_bytes: raw.max_bin_bytes.0,
+        submissions_per_hour: raw.submissions_per_hour,
     })
 }
 

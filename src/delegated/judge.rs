@@ -209,8 +209,8 @@ impl Walk<'_> {
     }
 }
 
-/// Whether those that are submitted and that `top` itself delegates to are signed, before anything costlier is looked at, and
-/// whether it delegates to them or to one above them.
+/// Whether those that are submitted and that `top` itself delegates to are signed and inside their paths, before anything
+/// costlier is looked at, and whether it delegates to them or to one above them.
 ///
 /// # Errors
 /// The first that is not.
@@ -218,19 +218,25 @@ pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<()
     for (key, envelope) in submitted {
         let (role, succinct) = bins::viewed(key);
         super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
-        let above = |known: &&DelegatedRole| {
-            let rest = role.strip_prefix(&*known.name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let Some(known) = custom(top).find(above) else {
+        let Some(known) = head(top, role) else {
             return Err(Refusal::unknown(role, "nobody delegates to it")
                 .hint("the operator delegates with `tufgate targets draft --role`"));
         };
         if known.name == role && !succinct {
-            RoleFile::submitted(role, envelope, caps)?.signed_by(top, known)?;
+            let file = RoleFile::submitted(role, envelope, caps)?;
+            file.signed_by(top, known)?;
+            within(known, &[known.paths.as_deref().unwrap_or_default()], &file)?;
         }
     }
     Ok(())
+}
+
+/// The role that `top` itself delegates to: this one, or the one above it.
+pub fn head<'a>(top: &'a Delegations, role: &str) -> Option<&'a DelegatedRole> {
+    custom(top).find(|known| {
+        let rest = role.strip_prefix(&*known.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// The named roles that others sign.
@@ -281,6 +287,9 @@ pub fn observed<'a>(below: &'a Delegations, bins: &'a str) -> impl Iterator<Item
 
 /// Whether a role speaks for a path, for every client.
 pub fn speaks_for(role: &DelegatedRole, path: &TargetPath) -> bool {
+    if let Some(prefixes) = &role.path_hash_prefixes {
+        return bins::speaks_for(prefixes, &bins::id_of(path));
+    }
     let fits = |pattern: &String| pattern::matches_for_all(pattern, path.as_str());
     role.paths.iter().flatten().any(fits)
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 pub use self::{
     file::{Caps, RoleFile},
-    judge::{Files, Next, Said, changes, custom, glance, judge, observed, speaks_for},
+    judge::{Files, Next, Said, changes, custom, glance, head, judge, observed, speaks_for},
     place::Delegation,
     refusal::{Refusal, RefusalKind},
     rules::{check_name, check_top},

@@ -34,10 +34,14 @@ impl Standing {
     /// It is damaged: how.
     pub fn read(&mut self, role: String, bytes: Option<Bytes>) -> Result<(), String> {
         let Some(bytes) = bytes else { return Ok(()) };
-        let file = RoleFile::stored(bytes)?;
-        file.delegations.iter().for_each(|below| self.enqueue(below));
-        self.files.insert(role, Arc::new(file));
+        self.keep(role, Arc::new(RoleFile::stored(bytes)?));
         Ok(())
+    }
+
+    /// Takes a role's file that was read before.
+    pub fn keep(&mut self, role: String, file: Arc<RoleFile>) {
+        file.delegations.iter().for_each(|below| self.enqueue(below));
+        self.files.insert(role, file);
     }
 
     /// The files that were read.

@@ -308,6 +308,77 @@ fn nested_roles_come_with_their_files_and_stay_inside() {
 }
 
 #[test]
+fn nested_roles_are_few_and_end_no_search() {
+    let submitted = |count: usize, edit: &dyn Fn(&mut Value)| {
+        let name = |n: usize| format!("team-a.{n}");
+        let mut roles: Vec<_> = (0..count).map(|n| role(&name(n), &[4], 1, &["a/sub/*"])).collect();
+        roles.iter_mut().for_each(edit);
+        let mut parent = signed(2, &["a/1"]);
+        parent["delegations"] = delegations(&[4], &roles);
+        let mut all = one("team-a", envelope(&parent, &[1]));
+        all.extend((0..count).map(|n| (name(n), envelope(&signed(1, &[]), &[4]))));
+        all
+    };
+    let as_they_are = |_: &mut Value| {};
+    let ending = |role: &mut Value| role["terminating"] = true.into();
+    assert!(judged(&teams(), &standing(), &submitted(16, &as_they_are)).is_ok());
+    refused(
+        &submitted(17, &as_they_are),
+        RefusalKind::Large,
+        "at most 16 roles below it",
+    );
+    refused(&submitted(1, &ending), RefusalKind::Malformed, "end the search");
+    // Below a role that ends the search itself there is nobody to shut out.
+    let mut first = role("team-a", &[1], 1, &["a/*", "a/*/*"]);
+    first["terminating"] = true.into();
+    let top = top(&[1, 2, 3], &[first, role("team-b", &[2, 3], 2, &["b/*"])]);
+    assert!(judged(&top, &standing(), &submitted(1, &ending)).is_ok());
+}
+
+#[test]
+fn what_stands_stays_reachable() {
+    let roles = [
+        role("team-a", &[1], 1, &["a/*", "a/*/*"]),
+        role("team-b", &[2], 1, &["a/*"]),
+    ];
+    let top = top(&[1, 2], &roles);
+    let mut both = one("team-a", envelope(&signed(1, &[]), &[1]));
+    both.extend(one("team-b", envelope(&signed(1, &["a/b"]), &[2])));
+    let standing = judged(&top, &Files::new(), &both).unwrap().files;
+    // Its own role is not handed in: who speaks before it must still let clients come to it.
+    let nested: Vec<_> = (0..16).map(|n| format!("team-a.{n}")).collect();
+    let below = |names: &[String], paths: &[&str]| {
+        let roles: Vec<_> = names.iter().map(|name| role(name, &[4], 1, paths)).collect();
+        let mut parent = signed(2, &[]);
+        parent["delegations"] = delegations(&[4], &roles);
+        let mut all = one("team-a", envelope(&parent, &[1]));
+        all.extend(names.iter().map(|name| (name.clone(), envelope(&signed(1, &[]), &[4]))));
+        all
+    };
+    assert!(judged(&top, &standing, &below(&nested, &["a/*"])).is_ok(), "18 roles");
+    let wider = [roles[0].clone(), role("team-c", &[1], 1, &["a/*"]), roles[1].clone()];
+    let top = self::top(&[1, 2], &wider);
+    let mut standing = standing;
+    let mut more = below(&nested, &["a/*"]);
+    let inner = nested
+        .iter()
+        .map(|name| name.replace("team-a", "team-c"))
+        .collect::<Vec<_>>();
+    let first = one("team-c", envelope(&signed(1, &[]), &[1]));
+    standing = judged(&top, &standing, &first).unwrap().files;
+    standing = judged(&top, &standing, &more).unwrap().files;
+    more = below(&inner, &["a/*"]);
+    let parent = more.remove("team-a").unwrap();
+    more.insert("team-c".to_owned(), parent);
+    let refusal = judged(&top, &standing, &more).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Large);
+    assert!(
+        refusal.to_string().contains("`a/b` clients would ask more than 28"),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn a_role_whose_signers_change_needs_a_new_file() {
     let roles = [
         role("team-a", &[4], 1, &["a/*", "a/*/*"]),

@@ -6,35 +6,65 @@ use super::Intake;
 use crate::{
     delegated::{self, Files, Next, Refusal, Said, bins},
     digest::Digest,
-    ledger::{Ledger, LedgerError, State, Submission, Submitted, rule},
+    ledger::{
+        Claim, Ledger, LedgerError, State, Submission, Submitted,
+        rule::{self, Conflict},
+    },
     policy::{Policy, Rule},
     target::TargetPath,
     tuf::schema::Delegations,
 };
 
-/// The first path that stands otherwise in the ledger than a new set of roles would have it.
-pub async fn conflict(
+/// What a new set of roles lists anew, or the first path that stands otherwise in the ledger than it would have it.
+pub async fn claims(
     ledger: &dyn Ledger,
     policy: &Policy,
     top: &Delegations,
     old: &Files,
     next: &Next,
-) -> Result<Option<Refusal>, LedgerError> {
+) -> Result<Result<Vec<Claim>, Refusal>, LedgerError> {
     if let Some(refusal) = unobserved(ledger, policy, top, old, next).await? {
-        return Ok(Some(refusal));
+        return Ok(Err(refusal));
     }
+    let mut claims = Vec::new();
     for (path, said) in delegated::changes(old, &next.files) {
-        let Said::Lists(digest, _) = said else { continue };
+        let Said::Lists(digest, length) = said else { continue };
         let Some(rule) = policy.tracked(path.as_str()) else {
-            return Ok(Some(Refusal::untracked(path.as_str())));
+            return Ok(Err(Refusal::untracked(path.as_str())));
         };
-        let current = rule::fold(&ledger.lookup(&path).await?, rule.superseding());
-        if let Err(conflict) = rule::delegate(current.as_ref(), &digest, rule.superseding()) {
-            let refusal = Refusal::path(path.as_str(), conflict);
-            return Ok(Some(refusal.hint("list the bytes that are recorded, or another path")));
+        let superseding = rule.superseding();
+        let current = rule::fold(&ledger.lookup(&path).await?, superseding);
+        if let Err(conflict) = rule::delegate(current.as_ref(), &digest, superseding) {
+            return Ok(Err(stands(&path, conflict)));
+        }
+        claims.push(Claim {
+            submission: 0,
+            path,
+            digest,
+            length,
+            superseding,
+        });
+    }
+    // What stands stays. What says something new lists nothing more that an operator withdrew.
+    let fresh = next.fresh.iter().filter_map(|role| next.files.get(role));
+    for path in fresh.flat_map(|file| file.targets.keys()) {
+        let superseding = policy.tracked(path.as_str()).is_some_and(Rule::superseding);
+        let current = rule::fold(&ledger.lookup(path).await?, superseding);
+        if current.is_some_and(|target| target.state == State::Retracted) {
+            return Ok(Err(stands(path, Conflict::Retracted)));
         }
     }
-    Ok(None)
+    Ok(Ok(claims))
+}
+
+/// What a team hears of a path that it cannot list so.
+pub fn stands(path: &TargetPath, conflict: Conflict) -> Refusal {
+    let hint = match conflict {
+        Conflict::Uploading => "submit it again once that upload has ended",
+        Conflict::Retracted => "drop it from the file",
+        _ => "list the bytes that are recorded, or another path",
+    };
+    Refusal::path(path.as_str(), conflict).hint(hint)
 }
 
 /// What an observed role would say that the gate has not seen. Two keys of the team are not enough; and what the bins' key
@@ -108,9 +138,14 @@ async fn unobserved(
 }
 
 impl Intake {
-    /// The first path that stands otherwise than the roles would have it now.
-    pub async fn conflict(&self, top: &Delegations, old: &Files, next: &Next) -> Result<Option<Refusal>, LedgerError> {
-        conflict(&*self.parts.ledger, self.policy(), top, old, next).await
+    /// What the roles would list anew, or the first path that stands otherwise than they would have it now.
+    pub async fn claims(
+        &self,
+        top: &Delegations,
+        old: &Files,
+        next: &Next,
+    ) -> Result<Result<Vec<Claim>, Refusal>, LedgerError> {
+        claims(&*self.parts.ledger, self.policy(), top, old, next).await
     }
 
     /// The highest version of each role that was listed or written.
@@ -136,6 +171,7 @@ impl Intake {
         versions: BTreeMap<String, u64>,
         body: String,
         who: String,
+        claims: Vec<Claim>,
     ) -> Result<Submitted, LedgerError> {
         let at = self.now();
         let submission = Submission {
@@ -145,7 +181,7 @@ impl Intake {
             who,
             at,
         };
-        let submitted = self.parts.ledger.submit(submission).await?;
+        let submitted = self.parts.ledger.submit(submission, claims).await?;
         self.parts.wake.notify_one();
         Ok(submitted)
     }

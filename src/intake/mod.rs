@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use admit::{Admitted, Refusal};
-pub use delegate::conflict;
+pub use delegate::{claims, stands};
 pub use upload::{Upload, UploadRefused};
 pub use watch::TRUST;
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::{digest::Digest, target::TargetPath};
 
 use super::{
-    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Provenance,
+    Act, AuditLine, Batch, Claim, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Provenance,
     Publication, Reservation, Reserved, Seq, State, Submission, Submitted, Target, memory::MemoryLedger, rule,
     sqlite::SqliteLedger,
 };

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::{digest::Digest, target::TargetPath};
 
 use super::{
-    Act, AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
+    Act, AuditLine, Batch, Claim, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
     Reservation, ReservationId, Reserved, RoleRow, Row, Seq, State, Submission, Submitted, Survey, Target, drift,
     lease::Lease, range, rule, submission,
 };
@@ -35,6 +35,7 @@ struct Tables {
     last_intent: u64,
     submissions: BTreeMap<u64, Submission>,
     last_submission: u64,
+    claims: Vec<Claim>,
     offers: BTreeMap<String, Offer>,
     drifts: BTreeMap<TargetPath, Drift>,
     roles: BTreeMap<String, RoleRow>,
@@ -70,6 +71,12 @@ impl Tables {
         Entry {
             pending: pending.filter(|seen| seen.path == *path).cloned().collect(),
             reservations: reservations.filter(|open| open.path == *path).cloned().collect(),
+            claims: self
+                .claims
+                .iter()
+                .filter(|claim| claim.path == *path)
+                .cloned()
+                .collect(),
             drift: self.drifts.get(path).cloned(),
             target,
         }
@@ -197,7 +204,7 @@ impl Ledger for MemoryLedger {
         Ok(self.tables().drifts.values().cloned().collect())
     }
 
-    async fn submit(&self, new: Submission) -> Result<Submitted, LedgerError> {
+    async fn submit(&self, new: Submission, claims: Vec<Claim>) -> Result<Submitted, LedgerError> {
         let mut tables = self.tables();
         let waiting: Vec<_> = tables.submissions.values().cloned().collect();
         let reserved = tables
@@ -208,7 +215,16 @@ impl Ledger for MemoryLedger {
         if let Some(refused) = submission::admit(&waiting, &new, &reserved) {
             return Ok(refused);
         }
+        let conflict = |claim: &Claim| submission::admit_claim(&tables.entry(&claim.path), claim);
+        if let Some(refused) = claims.iter().find_map(conflict) {
+            return Ok(refused);
+        }
         let id = next(&mut tables.last_submission);
+        let claims = claims.into_iter().map(|claim| Claim {
+            submission: id,
+            ..claim
+        });
+        tables.claims.extend(claims);
         tables.submissions.insert(id, Submission { id, ..new });
         Ok(Submitted::Waits(id))
     }
@@ -220,6 +236,7 @@ impl Ledger for MemoryLedger {
     async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError> {
         let mut tables = self.fenced(fence)?;
         tables.submissions.retain(|id, _| !ids.contains(id));
+        tables.claims.retain(|claim| !ids.contains(&claim.submission));
         tables.audit.extend(audit);
         Ok(())
     }

@@ -220,6 +220,8 @@ pub struct Entry {
     pub pending: Vec<Observation>,
     /// Uploads in flight or in doubt.
     pub reservations: Vec<Reservation>,
+    /// What submissions that wait list here anew, oldest first.
+    pub claims: Vec<Claim>,
     /// Confirmed drift.
     pub drift: Option<Drift>,
 }
@@ -271,6 +273,22 @@ pub struct Submission {
     pub at: Timestamp,
 }
 
+/// A target that a submission lists anew. It stands from the answer to [`Ledger::submit`] until the submission ends, so that
+/// an upload of other bytes hears of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Claim {
+    /// The submission; assigned by the ledger.
+    pub submission: u64,
+    /// The target path.
+    pub path: TargetPath,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub length: u64,
+    /// Other bytes may come to stand here (policy `track`).
+    pub superseding: bool,
+}
+
 /// Files that the signer has signed for a role, and that wait for those who countersign them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Offer {
@@ -291,6 +309,13 @@ pub enum Submitted {
         role: String,
         /// The version that is.
         wanted: u64,
+    },
+    /// A path that it lists anew has other bytes, or is about to.
+    Conflict {
+        /// The path.
+        path: TargetPath,
+        /// What stands in the way.
+        conflict: rule::Conflict,
     },
     /// Too much waits already.
     Full,
@@ -429,8 +454,9 @@ pub trait Ledger: Send + Sync {
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
 
     /// Queues a submission (its `id` is ignored) if each of its versions is the one after all that were handed out, listed
-    /// or are queued for that role; at most [`QUEUED`] wait. Decides in one transaction with the write.
-    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError>;
+    /// or are queued for that role, and nothing stands in the way of a claim ([`rule::claim`]); at most [`QUEUED`] wait.
+    /// Decides in one transaction with the write. One that waits already keeps its claims.
+    async fn submit(&self, submission: Submission, claims: Vec<Claim>) -> Result<Submitted, LedgerError>;
 
     /// What waits for the signer, oldest first.
     async fn submissions(&self) -> Result<Vec<Submission>, LedgerError>;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::digest::Digest;
 
-use super::{Act, Entry, Observation, Provenance, Reservation, Reserved, State, Superseded, Target};
+use super::{Act, Claim, Entry, Observation, Provenance, Reservation, Reserved, State, Superseded, Target};
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,9 @@ pub enum Conflict {
     /// An operator withdrew the path.
     #[error("this path was retracted by an operator")]
     Retracted,
+    /// Other bytes are on their way to the upstream.
+    #[error("an upload of other bytes to this path has not ended")]
+    Uploading,
     /// A tracked path may move on, never back.
     #[error("these bytes were superseded here; a return to them is drift")]
     Superseded,
@@ -87,12 +90,23 @@ pub fn delegate(current: Option<&Target>, digest: &Digest, superseding: bool) ->
 /// What stands in the way of a reservation for these bytes; `None` grants it. A record in the way outweighs another
 /// upload in the way, since that one would meet it too.
 pub fn admit(entry: &Entry, digest: &Digest, superseding: bool) -> Option<Reserved> {
-    let current = fold(entry, superseding);
+    let current = claimed(entry, superseding);
     if let Err(conflict) = upload(current.as_ref(), digest, superseding) {
         return Some(Reserved::Conflict(conflict));
     }
     let other = entry.reservations.iter().find(|open| open.digest != *digest)?;
     Some(Reserved::Held(other.clone()))
+}
+
+/// Whether a role that others sign may list what it claims, and what is acknowledged stays what is listed: after all that is
+/// pending, what others claimed before and the uploads under way.
+pub fn claim(entry: &Entry, claim: &Claim) -> Result<(), Conflict> {
+    let current = claimed(entry, claim.superseding);
+    delegate(current.as_ref(), &claim.digest, claim.superseding)?;
+    match entry.reservations.iter().any(|open| open.digest != claim.digest) {
+        true => Err(Conflict::Uploading),
+        false => Ok(()),
+    }
 }
 
 /// The observation that a reservation becomes once the upstream accepted the upload; `seq` is still to be assigned.
@@ -191,6 +205,28 @@ pub fn fold(entry: &Entry, superseding: bool) -> Option<Target> {
             Verdict::Changed(target) => current = Some(target),
             Verdict::Forgotten => current = None,
             Verdict::Same | Verdict::Refused(_) => {}
+        }
+    }
+    current
+}
+
+/// What stands there once the signer has also listed what waits for it.
+fn claimed(entry: &Entry, superseding: bool) -> Option<Target> {
+    let mut current = fold(entry, superseding);
+    for claim in &entry.claims {
+        if delegate(current.as_ref(), &claim.digest, claim.superseding).is_ok() {
+            let listed = Target {
+                path: claim.path.clone(),
+                digest: claim.digest,
+                length: claim.length,
+                provenance: Provenance::Delegated,
+                state: State::Live,
+                seq: 0,
+                who: String::new(),
+                at: Timestamp::UNIX_EPOCH,
+                superseded: Vec::new(),
+            };
+            current = Some(listed);
         }
     }
     current

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Submission, Submitted};
+use super::{Claim, Entry, Submission, Submitted, rule};
 
 /// Most submissions that wait.
 pub const QUEUED: usize = 64;
@@ -24,4 +24,13 @@ pub(super) fn admit(waiting: &[Submission], new: &Submission, reserved: &BTreeMa
         }
     }
     (waiting.len() >= QUEUED).then_some(Submitted::Full)
+}
+
+/// Whether one of its claims has something in the way; `entry` is what is known of that path.
+pub(super) fn admit_claim(entry: &Entry, claim: &Claim) -> Option<Submitted> {
+    let conflict = rule::claim(entry, claim).err()?;
+    Some(Submitted::Conflict {
+        path: claim.path.clone(),
+        conflict,
+    })
 }

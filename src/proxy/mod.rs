@@ -22,6 +22,7 @@ mod passing;
 mod peer;
 mod probe;
 pub mod problem;
+mod quota;
 mod read;
 mod recorded;
 mod route;
@@ -92,6 +93,8 @@ struct State {
     submissions: Semaphore,
     /// Held by who judges a submission.
     submitting: Semaphore,
+    /// What roles may still hand in.
+    quotas: quota::Quotas,
 }
 
 /// The gate: cheap to clone, one for all requests. [`crate::embed`] makes it.
@@ -149,6 +152,7 @@ impl Gate {
             opened: Opened::default(),
             submissions: Semaphore::new(submit::PLACES),
             submitting: Semaphore::new(1),
+            quotas: quota::Quotas::new(parts.config.tuf.submissions_per_hour),
             parts,
             host,
         }))

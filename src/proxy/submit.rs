@@ -1,13 +1,21 @@
 //! `POST /metadata/submit`: files of roles that others sign. Judged as the signer will judge them, durable before the answer;
 //! the signer decides.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use http::{StatusCode, header};
+use jiff::Timestamp;
 use pingora::{Result, proxy::Session};
-use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use serde_json::json;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::spawn_blocking,
+};
 
 use super::{
     Gate,
@@ -17,14 +25,17 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    delegated::{self, Caps, Files, MAX_SUBMISSION, Refusal, RefusalKind, Standing},
-    ledger::Submitted,
-    tuf::{layout, schema::Delegations},
+    catalog::roles::Listed,
+    delegated::{self, Caps, Files, MAX_SUBMISSION, Next, Refusal, RefusalKind},
+    depot::DepotError,
+    intake,
+    ledger::{Submission, Submitted},
+    tuf::schema::Delegations,
 };
 
 /// What is submitted to, below the metadata prefix.
 pub(super) const SUBMIT: &str = "submit";
-/// Most submissions whose bodies are read or judged at once.
+/// Most submissions of more than [`SMALL`] bytes that are read or wait to be judged at once.
 pub(super) const PLACES: usize = 32;
 /// Longest a body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,12 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SMALL: usize = 64 << 10;
 /// Between looks at what became of it.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What is listed at this moment.
-struct Listed {
-    top: Delegations,
-    files: Files,
-}
 
 impl Gate {
     /// Answers a submission.
@@ -78,7 +83,7 @@ impl Gate {
         let wait = prefer_wait(&session.req_header().headers);
         let who = client_ip(session).map_or_else(|| "gate".to_owned(), |ip| format!("client {ip}"));
         // Before anything is read: where nobody signs a role there is nothing to submit.
-        self.top(&self.snapshot().await?.1).await?;
+        top(&*self.listed().await?)?;
         let (body, place) = read(session, &self.0.submissions).await?;
         // One at a time: each walks all roles.
         let Ok(turn) = self.0.submitting.acquire().await else {
@@ -88,54 +93,40 @@ impl Gate {
                 "the gate is stopping",
             ));
         };
-        let submitted = delegated::submission(&body)?;
-        let listed = self.listed().await?;
         let tuf = &self.config().tuf;
         let caps = Caps {
             bytes: tuf.max_bin_bytes,
             targets: tuf.max_bin_targets,
         };
-        delegated::glance(&listed.top, &submitted, caps)?;
-        let now = self.intake().now();
-        let (mut files, mut last) = (listed.files.clone(), self.intake().role_versions().await?);
-        // After what waits already, as the signer will see it.
-        for waits in self.intake().submissions().await? {
-            let Ok(before) = delegated::submission(waits.body.as_bytes()) else {
-                continue;
-            };
-            let any = |_: &str| 1..=u64::MAX - 1;
-            if let Ok(next) = delegated::judge(&listed.top, &files, &before, &any, caps, now) {
-                files = next.files;
-                for (role, version) in &waits.versions {
-                    let known = last.entry(role.clone()).or_default();
-                    *known = (*known).max(*version);
-                }
-            }
-        }
-        let following = |role: &str| {
-            let next = last.get(role).copied().unwrap_or(0) + 1;
-            next..=next
-        };
-        let next = delegated::judge(&listed.top, &files, &submitted, &following, caps, now)?;
-        if let Some(refusal) = self.intake().conflict(&listed.top, &files, &next).await? {
-            return Err(refusal.into());
-        }
-        let accepted: BTreeMap<_, _> = submitted
-            .keys()
-            .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)))
-            .collect();
+        let listed = self.listed().await?;
+        let proposed = self.parts().catalog.roles().proposed(&listed).await.map_err(depot)?;
+        let seen = listed.clone();
+        let submitted = beside(move || glance(&seen, proposed, &body, caps)).await?;
+        let waiting = self.intake().submissions().await?;
+        let last = self.intake().role_versions().await?;
+        let (now, seen) = (self.intake().now(), listed.clone());
+        let (submitted, files, next) = beside(move || {
+            let (files, next) = judge(&seen, &waiting, last, &submitted, caps, now)?;
+            Ok((submitted, files, next))
+        })
+        .await?;
+        let top = top(&listed)?;
+        let claims = self.intake().claims(top, &files, &next).await??;
+        let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
+        let accepted: BTreeMap<_, _> = submitted.keys().filter_map(version).collect();
         if !next.fresh.is_empty() {
-            let versions = next
-                .fresh
-                .iter()
-                .filter_map(|role| Some((role.clone(), next.files.get(role)?.version)));
+            let heads = next.fresh.iter().filter_map(|role| delegated::head(top, role));
+            let heads = heads.map(|head| head.name.clone()).collect();
+            let (rows, versions) = (claims.len(), next.fresh.iter().filter_map(version));
+            self.0.quotas.admit(&heads, rows, Instant::now())?;
             let body = json!({"roles": submitted}).to_string();
-            match self.intake().submit(versions.collect(), body, who).await? {
-                Submitted::Waits(_) => {}
+            match self.intake().submit(versions.collect(), body, who, claims).await? {
+                Submitted::Waits(_) => self.0.quotas.take(&heads, rows, Instant::now()),
                 Submitted::Taken { role, wanted } => {
                     let refusal = Refusal::version(&role, format!("version {wanted} is the next one now"));
                     return Err(refusal.hint("fetch what stands there, and sign what follows it").into());
                 }
+                Submitted::Conflict { path, conflict } => return Err(intake::stands(&path, conflict).into()),
                 Submitted::Full => {
                     let problem = Problem::new(
                         StatusCode::SERVICE_UNAVAILABLE,
@@ -165,12 +156,12 @@ impl Gate {
                 if !waits && let Err(error) = self.parts().catalog.refresh().await {
                     tracing::warn!(%error, "the catalog could not be brought up to date");
                 }
-                let (snapshot, listed) = self.snapshot().await?;
+                let listed = self.listed().await?;
                 let missing = accepted
                     .iter()
-                    .find(|(role, version)| listed.get(*role) < Some(*version));
+                    .find(|(role, version)| listed.versions.get(*role) < Some(*version));
                 match missing {
-                    None => return Ok(Some(snapshot)),
+                    None => return Ok(Some(listed.snapshot)),
                     Some((role, _)) if !waits => {
                         let refusal = Refusal::version(role, "the signer refused it");
                         return Err(refusal.hint("`tufgate audit` and the gate's log say why").into());
@@ -184,70 +175,97 @@ impl Gate {
         waited.await.unwrap_or(Ok(None))
     }
 
-    /// Version of the snapshot served, and the versions it lists, by role.
-    async fn snapshot(&self) -> Result<(u64, BTreeMap<String, u64>), Problem> {
-        let version = self.parts().catalog.published().snapshot;
-        let snapshot = self.signed(&layout::file("snapshot", version)).await?;
-        let meta = snapshot["meta"].as_object().into_iter().flatten();
-        let listed = meta.filter_map(|(file, meta)| {
-            let role = file.strip_suffix(".json")?;
-            Some((role.to_owned(), meta["version"].as_u64()?))
-        });
-        Ok((version, listed.collect()))
+    /// What the snapshot served lists.
+    async fn listed(&self) -> Result<Arc<Listed>, Problem> {
+        let catalog = &self.parts().catalog;
+        let listed = catalog.roles().at(catalog.published().snapshot).await;
+        listed.map_err(depot)
     }
+}
 
-    /// The roles that are listed, with their files.
-    async fn listed(&self) -> Result<Listed, Problem> {
-        let (_, versions) = self.snapshot().await?;
-        let version = |role: &str| versions.get(role).copied().unwrap_or(0);
-        let top = self.top(&versions).await?;
-        let mut standing = Standing::below(Some(&top));
-        while let Some(role) = standing.next() {
-            let name = layout::file(&role, version(&role));
-            let bytes = self.document(&name).await?;
-            if let Err(why) = standing.read(role, bytes) {
-                tracing::error!("`{name}` in the depot is damaged: {why}");
-            }
-        }
-        let files = standing.files();
-        Ok(Listed { top, files })
+/// What the listed targets.json delegates to, where that is a role that others sign.
+fn top(listed: &Listed) -> Result<&Delegations, Refusal> {
+    let top = listed
+        .top
+        .as_ref()
+        .filter(|top| delegated::custom(top).next().is_some());
+    top.ok_or_else(|| {
+        Refusal::nobody("targets delegates to no role that others sign")
+            .hint("the operator delegates with `tufgate targets draft --role`")
+    })
+}
+
+/// Reads a submission and looks whether it is signed. `proposed`: a targets.json that waits for its roles' files; nothing is
+/// taken meanwhile that would be none of them, or who holds an old key could make those stale for ever.
+fn glance(
+    listed: &Listed,
+    proposed: Option<(u64, Delegations)>,
+    body: &[u8],
+    caps: Caps,
+) -> Result<delegated::Submitted, Refusal> {
+    let submitted = delegated::submission(body)?;
+    delegated::glance(top(listed)?, &submitted, caps)?;
+    if let Some((version, proposed)) = proposed {
+        delegated::glance(&proposed, &submitted, caps).map_err(|refusal| {
+            let hint = format!("targets {version} waits for files: what it would not take is not taken any more");
+            refusal.hint(hint)
+        })?;
     }
+    Ok(submitted)
+}
 
-    /// What the listed targets.json delegates to, where that is a role that others sign.
-    async fn top(&self, versions: &BTreeMap<String, u64>) -> Result<Delegations, Problem> {
-        let version = versions.get("targets").copied().unwrap_or(0);
-        let top = self.signed(&layout::file("targets", version)).await?;
-        let top = delegated::below(&top).filter(|top| delegated::custom(top).next().is_some());
-        let nowhere = || {
-            Refusal::nobody("targets delegates to no role that others sign")
-                .hint("the operator delegates with `tufgate targets draft --role`")
+/// The files that stand once what waits is listed, and what follows them then.
+fn judge(
+    listed: &Listed,
+    waiting: &[Submission],
+    mut last: BTreeMap<String, u64>,
+    submitted: &delegated::Submitted,
+    caps: Caps,
+    now: Timestamp,
+) -> Result<(Files, Next), Refusal> {
+    let (top, mut files) = (top(listed)?, listed.files.clone());
+    // After what waits already, as the signer will see it.
+    for waits in waiting {
+        let Ok(before) = delegated::submission(waits.body.as_bytes()) else {
+            continue;
         };
-        Ok(top.ok_or_else(nowhere)?)
-    }
-
-    async fn signed(&self, name: &str) -> Result<Value, Problem> {
-        let document = self.document(name).await?.unwrap_or_default();
-        let mut envelope: Value = serde_json::from_slice(&document).unwrap_or_default();
-        match envelope.get_mut("signed").map(Value::take) {
-            Some(signed) => Ok(signed),
-            None => Err(unreadable(name)),
+        let any = |_: &str| 1..=u64::MAX - 1;
+        if let Ok(next) = delegated::judge(top, &files, &before, &any, caps, now) {
+            files = next.files;
+            for (role, version) in &waits.versions {
+                let known = last.entry(role.clone()).or_default();
+                *known = (*known).max(*version);
+            }
         }
     }
+    let following = |role: &str| {
+        let next = last.get(role).copied().unwrap_or(0) + 1;
+        next..=next
+    };
+    let next = delegated::judge(top, &files, submitted, &following, caps, now)?;
+    Ok((files, next))
+}
 
-    async fn document(&self, name: &str) -> Result<Option<bytes::Bytes>, Problem> {
-        match self.parts().catalog.document(name).await {
-            Ok(document) => Ok(document.map(|document| document.body().clone())),
-            Err(error) => {
-                tracing::error!(%error, "could not read `{name}` for a submission");
-                Err(unreadable(name))
-            }
+/// Megabytes of JSON and many signatures: not in the event loop.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Problem> {
+    match spawn_blocking(work).await {
+        Ok(judged) => Ok(judged?),
+        Err(error) => {
+            tracing::error!(%error, "a submission could not be judged");
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "submission", "it could not be judged");
+            Err(problem.retry(5))
         }
     }
 }
 
-fn unreadable(name: &str) -> Problem {
-    let detail = format!("`{name}` cannot be read");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "metadata", detail).retry(5)
+fn depot(error: DepotError) -> Problem {
+    tracing::error!(%error, "could not read roles for a submission");
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "metadata",
+        "what is listed cannot be read",
+    )
+    .retry(5)
 }
 
 /// The body, if it is one of JSON and not too long; one that is not small has a place, which bounds what bodies take of memory.

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{ends, status::Published},
+    catalog::roles::Roles,
     clock::Clock,
-    depot::Depot,
     server::supervise::Ready,
 };
 
@@ -21,7 +21,7 @@ const NOTICES: [i64; 3] = [30 * 86_400, 7 * 86_400, 86_400];
 
 /// Looks at the depot and writes to the log.
 pub(super) struct Expiry {
-    pub(super) depot: Arc<dyn Depot>,
+    pub(super) roles: Arc<Roles>,
     pub(super) clock: Arc<dyn Clock>,
     /// Whether the signer renews targets.json.
     pub(super) targets_online: bool,
@@ -31,9 +31,9 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    pub(super) fn new(depot: Arc<dyn Depot>, clock: Arc<dyn Clock>, targets_online: bool) -> Self {
+    pub(super) fn new(roles: Arc<Roles>, clock: Arc<dyn Clock>, targets_online: bool) -> Self {
         Self {
-            depot,
+            roles,
             clock,
             targets_online,
             told: HashMap::new(),
@@ -51,7 +51,7 @@ impl Expiry {
                 _ = ticks.tick() => {}
             }
             // A depot that cannot be read is told by those who need it.
-            for (role, file) in ends::of(&*self.depot).await.unwrap_or_default() {
+            for (role, file) in ends::of(&self.roles).await.unwrap_or_default() {
                 self.look(&role, file);
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    catalog::roles::Roles,
     clock::{Clock, SystemClock},
     config::Config,
     depot::{Depot, fs::FsDepot},
@@ -78,6 +79,8 @@ impl Store {
 pub(super) struct Shared {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) depot: Arc<dyn Depot>,
+    /// What the depot lists of roles that others sign, read once.
+    pub(super) roles: Arc<Roles>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     /// Fires when something is pending for the signer.
@@ -95,10 +98,12 @@ impl Shared {
     pub(super) fn open(config: &Config, overrides: Overrides) -> Result<Self, StartError> {
         let store = Store::existing(config)?;
         let metrics = Metrics::new()?;
+        let depot = overrides.depot.unwrap_or(store.depot);
         Ok(Self {
             reach: Reach::new(&metrics),
             ledger: store.ledger,
-            depot: overrides.depot.unwrap_or(store.depot),
+            roles: Arc::new(Roles::new(Arc::clone(&depot))),
+            depot,
             clock: overrides.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             metrics,
             wake: Arc::default(),

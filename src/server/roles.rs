@@ -94,7 +94,7 @@ impl Keeper {
             health: Arc::clone(&self.supervisor.health),
             metrics: self.shared.metrics.clone(),
             ledger: Arc::clone(&self.shared.ledger),
-            depot: Arc::clone(&self.shared.depot),
+            roles: Arc::clone(&self.shared.roles),
             clock: Arc::clone(&self.shared.clock),
         };
         let kept = self.supervisor.keep("admin", shutdown.clone(), move |ready| {
@@ -140,10 +140,10 @@ impl Keeper {
     /// Notices before roles end that the signer cannot renew.
     pub(super) fn expiry(&mut self) {
         let shutdown = self.stops.admin.clone();
-        let (depot, clock) = (Arc::clone(&self.shared.depot), Arc::clone(&self.shared.clock));
+        let (roles, clock) = (Arc::clone(&self.shared.roles), Arc::clone(&self.shared.clock));
         let online = self.config.keys.targets.is_some();
         let kept = self.supervisor.keep("expiry", shutdown.clone(), move |ready| {
-            let expiry = Expiry::new(Arc::clone(&depot), Arc::clone(&clock), online);
+            let expiry = Expiry::new(Arc::clone(&roles), Arc::clone(&clock), online);
             expiry.run(ready, shutdown.clone())
         });
         self.kept.push(("expiry", kept));

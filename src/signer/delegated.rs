@@ -209,9 +209,18 @@ impl Signer {
         {
             proposed.held = true;
         }
+        // While a newer targets.json waits: who signs for its new keys must not be overtaken by who holds the old ones.
+        let held = state.custom.proposed.as_ref().filter(|_| taken.targets.is_none());
+        let held = held.and_then(|proposed| delegated::below(&proposed.signed));
         for waits in waiting {
             let judged = match (&top, submitted(&waits)) {
-                (Some(top), Ok(submitted)) => self.judge(&desk, top, &taken.files, &submitted).await?,
+                (Some(top), Ok(submitted)) => match held
+                    .as_ref()
+                    .map_or(Ok(()), |held| delegated::glance(held, &submitted, desk.caps))
+                {
+                    Ok(()) => self.judge(&desk, top, &taken.files, &submitted).await?,
+                    Err(refusal) => Err(refusal),
+                },
                 (None, _) => continue,
                 (_, Err(refusal)) => Err(refusal),
             };
@@ -253,8 +262,8 @@ impl Signer {
         match desk.judge(top, files, submitted) {
             Ok(next) => {
                 let (ledger, policy) = (&*self.parts.ledger, &self.parts.config.policy);
-                let conflict = intake::conflict(ledger, policy, top, files, &next).await?;
-                Ok(conflict.map_or(Ok(next), Err))
+                let claims = intake::claims(ledger, policy, top, files, &next).await?;
+                Ok(claims.map(|_| next))
             }
             refused => Ok(refused),
         }

@@ -80,7 +80,7 @@ impl Publish {
         (name, bytes): (&str, Bytes),
         roles: &Roles,
     ) -> Result<(), CliError> {
-        let ready = roles.ready(draft, config, depot).await?;
+        let ready = roles.ready(draft, config).await?;
         if depot.read(name).await.map_err(stored)? == Some(bytes.clone()) {
             // Cut short after this step, or done before: what follows it is what is missing.
             return roles.submit(ready).await;

@@ -7,15 +7,14 @@ use std::{
 
 use super::{file, publish::stored};
 use crate::{
-    catalog::roles,
+    catalog::roles::Roles as Listed,
     ceremony::{Draft, Kind},
     cli::{CliError, operator},
     clock::{Clock as _, SystemClock},
     config::Config,
     delegated::{self, Caps, Refusal, Submitted},
-    depot::fs::FsDepot,
     intake,
-    ledger::{Submission, Submitted as Answer},
+    ledger::{Claim, Submission, Submitted as Answer},
     server::Store,
     tuf::json,
 };
@@ -27,6 +26,7 @@ pub struct Roles(Submitted);
 pub struct Ready {
     store: Store,
     submission: Submission,
+    claims: Vec<Claim>,
 }
 
 impl Roles {
@@ -49,7 +49,7 @@ impl Roles {
     }
 
     /// Whether every role has a good file, those that are given in place of those that stand; what to submit then.
-    pub async fn ready(&self, draft: &Draft, config: &Config, depot: &FsDepot) -> Result<Option<Ready>, CliError> {
+    pub async fn ready(&self, draft: &Draft, config: &Config) -> Result<Option<Ready>, CliError> {
         let Some(below) = draft.delegations() else {
             return Ok(None);
         };
@@ -61,25 +61,24 @@ impl Roles {
         for row in store.ledger.roles().await.map_err(operator::failed)? {
             reserved.insert(row.name, row.reserved);
         }
-        let (standing, listed) = roles::listed(depot).await.map_err(stored)?;
+        let listed = Listed::new(store.depot.clone()).newest().await.map_err(stored)?;
+        let (standing, listed) = (&listed.files, &listed.versions);
         let following = |role: &str| {
             let known = |versions: &BTreeMap<String, u64>| versions.get(role).copied().unwrap_or(0);
-            known(&listed) + 1..=known(&reserved).max(known(&listed)) + 1
+            known(listed) + 1..=known(&reserved).max(known(listed)) + 1
         };
         let caps = Caps {
             bytes: config.tuf.max_bin_bytes,
             targets: config.tuf.max_bin_targets,
         };
         let now = SystemClock.now();
-        let next = delegated::judge(&below, &standing, &self.0, &following, caps, now).map_err(|refusal| {
+        let next = delegated::judge(&below, standing, &self.0, &following, caps, now).map_err(|refusal| {
             let hint = "give the role's file, signed by the keys that the draft lists for it, with `--with FILE`";
             let own = refusal.hint.clone();
             refused(refusal).hint(own.map_or(hint.to_owned(), |own| format!("{own}; {hint}")))
         })?;
-        let conflict = intake::conflict(&*store.ledger, &config.policy, &below, &standing, &next).await;
-        if let Some(refusal) = conflict.map_err(operator::failed)? {
-            return Err(refused(refusal));
-        }
+        let claims = intake::claims(&*store.ledger, &config.policy, &below, standing, &next).await;
+        let claims = claims.map_err(operator::failed)?.map_err(refused)?;
         let version = |role: &String| Some((role.clone(), next.files.get(role)?.version));
         let submission = Submission {
             id: 0,
@@ -88,20 +87,29 @@ impl Roles {
             who: operator::who(),
             at: now,
         };
-        Ok((!next.fresh.is_empty()).then_some(Ready { store, submission }))
+        Ok((!next.fresh.is_empty()).then_some(Ready {
+            store,
+            submission,
+            claims,
+        }))
     }
 
     /// Hands them to the signer.
     pub async fn submit(&self, ready: Option<Ready>) -> Result<(), CliError> {
-        let Some(Ready { store, submission }) = ready else {
+        let Some(ready) = ready else {
             return Ok(());
         };
-        match store.ledger.submit(submission).await.map_err(operator::failed)? {
+        let submitted = ready.store.ledger.submit(ready.submission, ready.claims).await;
+        match submitted.map_err(operator::failed)? {
             Answer::Waits(_) => Ok(()),
             Answer::Taken { role, wanted } => Err(CliError::failed(format_args!(
                 "role `{role}`: version {wanted} is the next one now"
             ))
-            .hint("publish again with that version; targets.json waits for it")),
+            .hint(
+                "publish again, with that version if it is asked for: targets.json waits, and what its keys did not sign \
+                 is not taken any more",
+            )),
+            Answer::Conflict { path, conflict } => Err(refused(intake::stands(&path, conflict))),
             Answer::Full => Err(CliError::failed("too much waits for the signer already").hint("publish again later")),
         }
     }

@@ -19,6 +19,7 @@ suite! {
     a_refused_batch_leaves_nothing
     submissions_wait_one_version_after_another
     one_offer_a_role_stands
+    what_a_submission_claims_is_what_may_be_uploaded
 }
 
 fn target(text: &str, seq: Seq, state: State) -> Target {
@@ -351,7 +352,8 @@ fn submission(role: &str, version: u64, body: &str) -> Submission {
 }
 
 async fn submissions_wait_one_version_after_another(ledger: &dyn Ledger) {
-    let submit = async |role: &str, version, body: &str| ledger.submit(submission(role, version, body)).await.unwrap();
+    let submit =
+        async |role: &str, version, body: &str| ledger.submit(submission(role, version, body), vec![]).await.unwrap();
     let taken = |wanted| Submitted::Taken {
         role: "team-a".into(),
         wanted,
@@ -402,6 +404,75 @@ async fn submissions_wait_one_version_after_another(ledger: &dyn Ledger) {
         ));
     }
     assert_eq!(submit("team-c", 1, "more").await, Submitted::Full);
+}
+
+async fn what_a_submission_claims_is_what_may_be_uploaded(ledger: &dyn Ledger) {
+    let claim = |of: u8, superseding: bool| Claim {
+        submission: 0,
+        path: path("a/b"),
+        digest: digest(of),
+        length: 1000,
+        superseding,
+    };
+    let submit = async |version, claim| {
+        let new = submission("team-a", version, &version.to_string());
+        ledger.submit(new, vec![claim]).await.unwrap()
+    };
+    let refused = |conflict| Submitted::Conflict {
+        path: path("a/b"),
+        conflict,
+    };
+    // An upload that is under way, then one that was acknowledged.
+    let open = granted(ledger, "a/b", 1).await;
+    assert_eq!(submit(1, claim(2, true)).await, refused(rule::Conflict::Uploading));
+    ledger.release(open).await.unwrap();
+    let Submitted::Waits(first) = submit(1, claim(2, false)).await else {
+        panic!("the first is refused")
+    };
+    let waits = Claim {
+        submission: first,
+        ..claim(2, false)
+    };
+    assert_eq!(ledger.lookup(&path("a/b")).await.unwrap().claims, [waits]);
+    let recorded = |of| rule::Conflict::Recorded { recorded: digest(of) };
+    for superseding in [false, true] {
+        let upload = ledger.reserve(reservation("a/b", 1), superseding).await.unwrap();
+        assert_eq!(upload, Reserved::Conflict(recorded(2)), "acknowledged as 2");
+    }
+    let open = granted(ledger, "a/b", 2).await;
+    ledger.confirm(open, at(101)).await.unwrap();
+    granted(ledger, "a/c", 1).await;
+    assert_eq!(submit(2, claim(3, false)).await, refused(recorded(2)));
+    let Submitted::Waits(second) = submit(2, claim(3, true)).await else {
+        panic!("a tracked path may not move on")
+    };
+    let upload = ledger.reserve(reservation("a/b", 2), true).await.unwrap();
+    assert_eq!(upload, Reserved::Conflict(recorded(3)), "the newest counts");
+
+    let fence = leased(ledger).await;
+    ledger.end_submissions(fence, &[second], vec![]).await.unwrap();
+    let upload = ledger.reserve(reservation("a/b", 3), false).await.unwrap();
+    assert_eq!(upload, Reserved::Conflict(recorded(2)));
+    ledger.end_submissions(fence, &[first], vec![]).await.unwrap();
+    assert_eq!(ledger.lookup(&path("a/b")).await.unwrap().claims, []);
+    ledger.observe(observation("a/d", record(1))).await.unwrap();
+    let other = Claim {
+        path: path("a/d"),
+        ..claim(2, false)
+    };
+    let late = ledger
+        .submit(submission("team-a", 1, "late"), vec![claim(2, false), other])
+        .await;
+    let conflict = Submitted::Conflict {
+        path: path("a/d"),
+        conflict: recorded(1),
+    };
+    assert_eq!(late.unwrap(), conflict);
+    assert_eq!(
+        ledger.lookup(&path("a/b")).await.unwrap().claims,
+        [],
+        "nothing of it stays"
+    );
 }
 
 async fn one_offer_a_role_stands(ledger: &dyn Ledger) {

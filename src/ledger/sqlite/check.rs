@@ -2,7 +2,9 @@
 
 use rusqlite::Connection;
 
-use crate::ledger::{Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target, lease::Lease};
+use crate::ledger::{
+    Claim, Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target, lease::Lease,
+};
 
 use super::{audit, fault::Fault, read, schema, stored::Numbered};
 
@@ -15,6 +17,7 @@ pub(super) fn everything(conn: &Connection) -> Result<(), Fault> {
     read::walk(conn, |_: &Reservation| {})?;
     read::walk(conn, |_: &Intent| {})?;
     read::walk(conn, |_: &Submission| {})?;
+    read::walk(conn, |_: &Claim| {})?;
     read::walk(conn, |_: &Offer| {})?;
     read::walk(conn, |_: &Drift| {})?;
     read::walk(conn, |_: &RoleRow| {})?;

@@ -30,8 +30,8 @@ use crate::target::TargetPath;
 
 use self::{changes::Changes, fault::Fault, readers::Readers, writer::Writer};
 use super::{
-    AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication, Reservation,
-    ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
+    AuditLine, Batch, Claim, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
+    Reservation, ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
 };
 
 /// Targets read at once by [`Ledger::each_target`]. Between two reads the write-ahead log may be folded back, which a
@@ -149,8 +149,8 @@ impl Ledger for SqliteLedger {
         self.readers.read(|conn| row::all(conn, "ORDER BY path", [])).await
     }
 
-    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError> {
-        let work = move |conn: &_| write::submit(conn, &submission);
+    async fn submit(&self, submission: Submission, claims: Vec<Claim>) -> Result<Submitted, LedgerError> {
+        let work = move |conn: &_| write::submit(conn, &submission, &claims);
         self.writer.write(work).await
     }
 

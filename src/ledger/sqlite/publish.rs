@@ -85,6 +85,8 @@ pub(super) fn end_submissions(conn: &Connection, fence: Fence, ids: &[u64], line
     for id in ids {
         conn.prepare_cached("DELETE FROM submission WHERE id = ?")?
             .execute([id.cast_signed()])?;
+        conn.prepare_cached("DELETE FROM claim WHERE submission = ?")?
+            .execute([id.cast_signed()])?;
     }
     audit::append(conn, lines)
 }

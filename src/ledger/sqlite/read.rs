@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     digest::Digest,
-    ledger::{Entry, Fence, LedgerError, Observation, Publication, Reservation, Target, lease::Lease, range},
+    ledger::{Claim, Entry, Fence, LedgerError, Observation, Publication, Reservation, Target, lease::Lease, range},
     target::TargetPath,
 };
 
@@ -14,7 +14,7 @@ use super::{
     stored::Numbered,
 };
 
-/// All that is known of a path: four look-ups by key.
+/// All that is known of a path: five look-ups by key.
 pub(super) fn entry(conn: &Connection, path: &TargetPath) -> Result<Entry, Fault> {
     let target = target(conn, path)?;
     let applied = target.as_ref().map_or(0, |target| target.seq);
@@ -27,6 +27,7 @@ pub(super) fn entry(conn: &Connection, path: &TargetPath) -> Result<Entry, Fault
             params![text, applied.cast_signed()],
         )?,
         reservations: all::<Reservation>(conn, "WHERE path = ? ORDER BY id", [text])?,
+        claims: all::<Claim>(conn, "WHERE path = ? ORDER BY submission", [text])?,
         drift: one(conn, "WHERE path = ?", [text])?,
         target,
     })

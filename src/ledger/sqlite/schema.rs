@@ -17,7 +17,11 @@ use crate::ledger::LedgerError;
 use super::fault::Fault;
 
 /// The steps from an empty file to the newest schema; `PRAGMA user_version` counts those taken.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+];
 
 /// `PRAGMA application_id` of a ledger: "tufg".
 const APPLICATION_ID: i64 = 0x7475_6667;

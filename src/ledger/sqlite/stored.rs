@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     digest::Digest,
     ledger::{
-        Drift, Fence, Intent, Observation, Offer, Provenance, Publication, Reservation, RoleRow, State, Submission,
-        Target, lease::Lease,
+        Claim, Drift, Fence, Intent, Observation, Offer, Provenance, Publication, Reservation, RoleRow, State,
+        Submission, Target, lease::Lease,
     },
     target::TargetPath,
 };
@@ -214,6 +214,31 @@ impl Stored for Submission {
             body: row.text(2)?,
             who: row.text(3)?,
             at: row.time(4)?,
+        })
+    }
+}
+
+impl Stored for Claim {
+    const TABLE: &'static str = "claim";
+    const COLUMNS: &'static str = "submission, path, digest, length, superseding";
+
+    fn cells(&self) -> Vec<Value> {
+        vec![
+            number(self.submission),
+            path(&self.path),
+            digest(&self.digest),
+            number(self.length),
+            number(self.superseding.into()),
+        ]
+    }
+
+    fn read(row: &Cells<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            submission: row.number(0)?,
+            path: row.path(1)?,
+            digest: row.digest(2)?,
+            length: row.number(3)?,
+            superseding: row.flag(4)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row as SqlRow, types::ValueRef};
 
 use crate::ledger::{
-    Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target,
+    Claim, Drift, Intent, Observation, Offer, Reservation, RoleRow, State, Submission, Target,
     lease::Lease,
     survey::{Abandoned, Damage, Row, Walker},
 };
@@ -56,7 +56,8 @@ pub(super) fn walk(conn: &Connection, out: &mut Walker) -> Result<(), Fault> {
         numbers.submissions = numbers.submissions.max(waits.id);
         Some(Row::Submission(waits))
     })?;
-    // Made again by the signer: whole or not is all there is to it.
+    // Told by the submission and made again by the signer: whole or not is all there is to them.
+    table(conn, out, "ORDER BY submission, path", |_: Claim| None)?;
     table(conn, out, "ORDER BY role", |_: Offer| None)?;
     table(conn, out, "ORDER BY path", |drift: Drift| Some(Row::Drift(drift)))?;
     let chain = audit::walk(conn, |number, line| {

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use crate::{
     ledger::{
-        AuditLine, Drift, Fence, Intent, Observation, Reservation, ReservationId, Reserved, RoleRow, Seq, Submission,
-        Submitted, drift, lease::Lease, rule, submission,
+        AuditLine, Claim, Drift, Fence, Intent, Observation, Reservation, ReservationId, Reserved, RoleRow, Seq,
+        Submission, Submitted, drift, lease::Lease, rule, submission,
     },
     target::TargetPath,
 };
@@ -78,7 +78,7 @@ pub(super) fn settle_intent(conn: &Connection, id: u64) -> Result<(), Fault> {
 }
 
 /// See [`Ledger::submit`](crate::ledger::Ledger::submit).
-pub(super) fn submit(conn: &Connection, new: &Submission) -> Result<Submitted, Fault> {
+pub(super) fn submit(conn: &Connection, new: &Submission, claims: &[Claim]) -> Result<Submitted, Fault> {
     let waiting: Vec<Submission> = row::all(conn, "ORDER BY id", [])?;
     let mut reserved = BTreeMap::new();
     for role in new.versions.keys() {
@@ -89,8 +89,22 @@ pub(super) fn submit(conn: &Connection, new: &Submission) -> Result<Submitted, F
     if let Some(refused) = submission::admit(&waiting, new, &reserved) {
         return Ok(refused);
     }
+    for claim in claims {
+        if let Some(refused) = submission::admit_claim(&read::entry(conn, &claim.path)?, claim) {
+            return Ok(refused);
+        }
+    }
     let id = row::next(conn, "submission")?;
     add(conn, &Submission { id, ..new.clone() })?;
+    for claim in claims.iter().cloned() {
+        add(
+            conn,
+            &Claim {
+                submission: id,
+                ..claim
+            },
+        )?;
+    }
     Ok(Submitted::Waits(id))
 }
 

@@ -61,7 +61,7 @@ impl World {
             who: "client".to_owned(),
             at: self.clock.now(),
         };
-        self.ledger.submit(submission).await.unwrap()
+        self.ledger.submit(submission, vec![]).await.unwrap()
     }
 
     pub(super) async fn stands(&self, path: &str) -> Option<(State, Provenance)> {
@@ -220,6 +220,15 @@ async fn what_an_operator_forgets_a_role_goes_on_listing() {
     // Dropped by its role while it was retracted, it is like any other.
     world.observe("a/1", retract()).await;
     world.settle(&mut signer).await;
+    assert_eq!(world.view().await.targets, before.targets, "what stands stays");
+    world.hand_in(2, &["a/1", "a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    assert!(
+        world.last_line().await.contains("retracted"),
+        "{}",
+        world.last_line().await
+    );
+    assert_eq!(world.view().await.roles["team-a"], 1);
     world.hand_in(2, &["a/2"], TEAM).await;
     world.settle(&mut signer).await;
     assert_eq!(
@@ -274,18 +283,34 @@ async fn keys_of_a_role_change_with_a_file_by_the_new_ones() {
         2,
         "held: nobody signed for the new key"
     );
+    // Who holds the old key must not make stale what waits for the new one.
     world.hand_in(2, &["a/1"], TEAM).await;
     world.settle(&mut signer).await;
     let view = world.view().await;
-    assert_eq!(
-        (view.roles["targets"], view.roles["team-a"]),
-        (2, 2),
-        "the old key still counts"
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (2, 1));
+    assert!(
+        world.last_line().await.contains("signatures"),
+        "{}",
+        world.last_line().await
     );
-    world.hand_in(3, &["a/1"], OTHER).await;
+    world.hand_in(2, &["a/1"], OTHER).await;
     world.settle(&mut signer).await;
     let view = world.view().await;
-    assert_eq!((view.roles["targets"], view.roles["team-a"]), (3, 3));
+    assert_eq!((view.roles["targets"], view.roles["team-a"]), (3, 2));
+}
+
+#[tokio::test]
+async fn paths_that_a_role_is_to_lose_it_fills_no_more() {
+    let (world, mut signer) = world().await;
+    world.delegate(3, Some(TEAM), &["a/n*"]).await;
+    world.settle(&mut signer).await;
+    for (targets, listed, why) in [(&["a/1", "a/new"][..], 1, "not inside"), (&["a/new"], 2, "")] {
+        world.hand_in(2, targets, TEAM).await;
+        world.settle(&mut signer).await;
+        assert!(world.last_line().await.contains(why), "{}", world.last_line().await);
+        let view = world.view().await;
+        assert_eq!((view.roles["targets"], view.roles["team-a"]), (listed + 1, listed));
+    }
 }
 
 #[tokio::test]
@@ -348,7 +373,7 @@ impl World {
             at: self.clock.now(),
         };
         assert!(matches!(
-            self.ledger.submit(submission).await.unwrap(),
+            self.ledger.submit(submission, Vec::new()).await.unwrap(),
             Submitted::Waits(_)
         ));
     }
@@ -443,7 +468,7 @@ async fn an_observed_role_gets_bins_and_a_release_changes_one() {
         who: "operator".to_owned(),
         at: world.clock.now(),
     };
-    world.ledger.submit(submission).await.unwrap();
+    world.ledger.submit(submission, Vec::new()).await.unwrap();
     let mut third = world.signer("third");
     world.settle(&mut third).await;
     assert_eq!(world.view().await.roles["targets"], 3, "{}", world.last_line().await);

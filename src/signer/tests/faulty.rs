@@ -13,7 +13,7 @@ use super::world::View;
 use crate::{
     depot::{Depot, DepotError, Stored},
     ledger::{
-        AuditLine, Batch, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
+        AuditLine, Batch, Claim, Drift, Entry, Fence, Intent, Ledger, LedgerError, Observation, Offer, Publication,
         Reservation, ReservationId, Reserved, RoleRow, Seq, Submission, Submitted, Survey, Target,
     },
     target::TargetPath,
@@ -103,7 +103,7 @@ through! {
     async fn settle_intent(&self, id: u64) -> Result<(), LedgerError>;
     async fn set_drift(&self, path: &TargetPath, drift: Option<Drift>, who: &str, at: Timestamp) -> Result<(), LedgerError>;
     async fn drifts(&self) -> Result<Vec<Drift>, LedgerError>;
-    async fn submit(&self, submission: Submission) -> Result<Submitted, LedgerError>;
+    async fn submit(&self, submission: Submission, claims: Vec<Claim>) -> Result<Submitted, LedgerError>;
     async fn submissions(&self) -> Result<Vec<Submission>, LedgerError>;
     async fn end_submissions(&self, fence: Fence, ids: &[u64], audit: Vec<AuditLine>) -> Result<(), LedgerError>;
     async fn offer(&self, fence: Fence, offer: Offer) -> Result<(), LedgerError>;

@@ -49,6 +49,7 @@ pub(crate) fn tuf() -> Tuf {
         timestamp_expiry: days(1),
         max_bin_targets: 2_000,
         max_bin_bytes: 1_000_000,
+        submissions_per_hour: 120,
         clients: Client::BINS.to_vec(),
     }
 }
