@@ -30,8 +30,8 @@ use crate::{
 
 /// Artifacts in the end: one to each of 1,024 bins, and some more.
 const ARTIFACTS: usize = 1_024 + 10;
-/// Between two runs of a client, unless `TUFGATE_GROW_PAUSE` says otherwise, in milliseconds: six that never rest leave the
-/// gate no time to grow.
+/// Least milliseconds between two runs of a client, unless `TUFGATE_GROW_PAUSE` says otherwise; 0 for no rest at all. Of
+/// thousands of bins a run may take half a minute, and six clients that never rest leave the gate no time to grow.
 const PAUSE: u64 = 2_000;
 
 /// The Updater of python-tuf that lives as long as the test: it refreshed when there were 16 bins. It downloads what is named
@@ -189,13 +189,19 @@ fn bins_grow_under_publishers_and_clients() {
                     std::fs::create_dir_all(&dir).unwrap();
                     let last = grown.load(Ordering::SeqCst);
                     let number = signed.load(Ordering::SeqCst) * (round % 7 + 1) / 8;
+                    let begun = Instant::now();
                     let ran = run(gate, client, &dir, number);
                     assert!(ran.is_ok(), "{shown}, round {round}, {number}: {}", ran.unwrap_err());
                     *runs.lock().unwrap().entry(shown).or_default() += 1;
                     if last && round > 1 {
                         return;
                     }
-                    thread::sleep(Duration::from_millis(pause));
+                    // Twice as long as it worked.
+                    let rest = Instant::now() + begun.elapsed() * u32::from(pause > 0) * 2;
+                    let rest = rest.max(Instant::now() + Duration::from_millis(pause));
+                    while Instant::now() < rest && !grown.load(Ordering::SeqCst) {
+                        thread::sleep(Duration::from_millis(50));
+                    }
                 }
             });
         }
