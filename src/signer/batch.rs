@@ -337,6 +337,8 @@ fn describe(act: &Act, old: Option<&Target>, new: &Target) -> (&'static str, Str
             Some(old) => ("supersede", format!("{bytes}, after sha256 {}", old.digest)),
             None => ("record", format!("{bytes}, {:?}", new.provenance).to_lowercase()),
         },
+        // Its role dropped what an operator had withdrawn, which it stays.
+        Act::Delete if new.state == State::Retracted => ("retract", format!("no role lists it any more; {bytes}")),
         Act::Delete => ("delete", bytes),
         Act::Retract { reason } => ("retract", format!("{reason}; {bytes}")),
         Act::Forget => ("forget", String::new()),

@@ -235,6 +235,9 @@ async fn what_an_operator_forgets_a_role_goes_on_listing() {
         world.stands("a/1").await.map(|(state, _)| state),
         Some(State::Retracted)
     );
+    let lines = world.ledger.audit_lines(9).await.unwrap();
+    let last = lines.iter().find(|line| line.path == "a/1").unwrap();
+    assert_eq!(last.action, "retract", "what the audit chain says last is what stands");
     world.observe("a/1", Act::Forget).await;
     world.settle(&mut signer).await;
     assert_eq!(world.stands("a/1").await, None);
