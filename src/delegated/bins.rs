@@ -53,6 +53,12 @@ pub fn viewed(key: &str) -> (&str, bool) {
     key.strip_prefix(SUCCINCT).map_or((key, false), |role| (role, true))
 }
 
+/// What stands under the keys of a submission, each role after those that may lead to it.
+pub fn in_order<T>(files: &BTreeMap<String, T>) -> impl Iterator<Item = (&String, &T)> {
+    let shared = files.iter().filter(|(key, _)| !viewed(key).1);
+    shared.chain(files.iter().filter(|(key, _)| viewed(key).1))
+}
+
 /// The key of a delegator's file of the succinct view.
 pub fn succinct(role: &str) -> String {
     format!("{SUCCINCT}{role}")

@@ -143,6 +143,11 @@ impl Walk<'_> {
                     let why = "only a role that the operator delegates to has bins";
                     return Err(Refusal::malformed(Some(name), why));
                 }
+                if !role.terminating {
+                    // Of succinct roles one speaks for a path, and nobody after it (TAP 15): the views would differ.
+                    let why = "bins end the search, and its delegator does not";
+                    return Err(Refusal::malformed(Some(name), why).hint("have the operator make the role terminating"));
+                }
                 bins::check(below, role, &file)?;
             }
             if self.found.files.insert(name.to_owned(), file.clone()).is_some() {
@@ -207,36 +212,6 @@ impl Walk<'_> {
             ..read.clone()
         }))
     }
-}
-
-/// Whether those that are submitted and that `top` itself delegates to are signed and inside their paths, before anything
-/// costlier is looked at, and whether it delegates to them or to one above them.
-///
-/// # Errors
-/// The first that is not.
-pub fn glance(top: &Delegations, submitted: &Submitted, caps: Caps) -> Result<(), Refusal> {
-    for (key, envelope) in submitted {
-        let (role, succinct) = bins::viewed(key);
-        super::check_name(role).map_err(|why| Refusal::malformed(None, why))?;
-        let Some(known) = head(top, role) else {
-            return Err(Refusal::unknown(role, "nobody delegates to it")
-                .hint("the operator delegates with `tufgate targets draft --role`"));
-        };
-        if known.name == role && !succinct {
-            let file = RoleFile::submitted(role, envelope, caps)?;
-            file.signed_by(top, known)?;
-            within(known, &[known.paths.as_deref().unwrap_or_default()], &file)?;
-        }
-    }
-    Ok(())
-}
-
-/// The role that `top` itself delegates to: this one, or the one above it.
-pub fn head<'a>(top: &'a Delegations, role: &str) -> Option<&'a DelegatedRole> {
-    custom(top).find(|known| {
-        let rest = role.strip_prefix(&*known.name);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
 }
 
 /// The named roles that others sign.

@@ -7,6 +7,7 @@
 
 pub mod bins;
 mod file;
+mod glance;
 mod judge;
 mod place;
 mod plain;
@@ -24,7 +25,8 @@ use serde_json::Value;
 
 pub use self::{
     file::{Caps, RoleFile},
-    judge::{Files, Next, Said, changes, custom, glance, head, judge, observed, speaks_for},
+    glance::{abandoned, glance, head, held},
+    judge::{Files, Next, Said, changes, custom, judge, observed, speaks_for},
     place::Delegation,
     refusal::{Refusal, RefusalKind},
     rules::{check_name, check_top},

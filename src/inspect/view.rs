@@ -216,6 +216,10 @@ fn compare(ours: &Delegations, theirs: &Delegations, snapshot: &Snapshot, place:
             expected.iter().map(String::as_str).collect::<BTreeSet<_>>() != listed
         })
     };
+    if let Some(role) = ours.roles.iter().find(|role| !role.terminating) {
+        let message = format!("`{}` lets a search go on, which ends in the other view", role.name);
+        findings.error(Code::ViewDiffers, place, message);
+    }
     if let Some(role) = ours.roles.iter().find(other_paths) {
         let message = format!("`{}` is for other paths in the other view", role.name);
         findings.error(Code::ViewDiffers, place, message);

@@ -7,7 +7,7 @@ use crate::{
     delegated::{self, Files, Next, Refusal, Said, bins},
     digest::Digest,
     ledger::{
-        Claim, Ledger, LedgerError, State, Submission, Submitted,
+        Claim, Ledger, LedgerError, Provenance, State, Submission, Submitted, Target,
         rule::{self, Conflict},
     },
     policy::{Policy, Rule},
@@ -100,6 +100,21 @@ async fn unobserved(
                 let refusal = Refusal::unsigned(&role.name, "the gate has not signed it");
                 return Ok(Some(refusal.hint(hint)));
             }
+            let whole = next.files.get(&role.name);
+            let leads = whole
+                .iter()
+                .flat_map(|file| &file.delegations)
+                .flat_map(delegated::custom);
+            if let Some(other) = leads
+                .map(|below| &below.name)
+                .find(|name| **name != bins::delegator(&role.name))
+            {
+                let refusal = Refusal::unsigned(
+                    &role.name,
+                    format!("it delegates to `{other}`, and may to its bins alone"),
+                );
+                return Ok(Some(refusal.hint(hint)));
+            }
             // Under other keys than the role's they say nothing new: a key that was taken from the role ends here.
             let below = next.files.get(&role.name).and_then(|file| file.delegations.as_ref());
             let bins = next.fresh.iter().filter(own).find(|name| **name != role.name);
@@ -120,7 +135,9 @@ async fn unobserved(
             for path in new.chain(gone) {
                 let superseding = policy.tracked(path.as_str()).is_some_and(Rule::superseding);
                 let current = rule::fold(&ledger.lookup(path).await?, superseding);
-                let current = current.filter(|target| target.state == State::Live);
+                // What another role lists nobody need have observed.
+                let seen = |target: &Target| target.provenance != Provenance::Delegated || stood.contains_key(path);
+                let current = current.filter(|target| target.state == State::Live && seen(target));
                 live.extend(current.map(|target| (path, (target.digest, target.length))));
             }
             let unseen = |(path, row): &(&TargetPath, &(Digest, u64))| live.get(path) != Some(*row);

@@ -204,9 +204,10 @@ fn glance(
     caps: Caps,
 ) -> Result<delegated::Submitted, Refusal> {
     let submitted = delegated::submission(body)?;
-    delegated::glance(top(listed)?, &submitted, caps)?;
+    let top = top(listed)?;
+    delegated::glance(top, &listed.files, &submitted, caps)?;
     if let Some((version, proposed)) = proposed {
-        delegated::glance(&proposed, &submitted, caps).map_err(|refusal| {
+        delegated::held(top, &proposed, &submitted, caps).map_err(|refusal| {
             let hint = format!("targets {version} waits for files: what it would not take is not taken any more");
             refusal.hint(hint)
         })?;

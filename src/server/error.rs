@@ -181,6 +181,10 @@ impl StartError {
                      {role}:NAME=FILE`"
                 ))
             }
+            Self::Signer(SignerError::Countersigned { role }) => Some(format!(
+                "list the new key for it beside the old one first, `tufgate targets draft --add-key {role}:NAME=FILE`, or end it \
+                 at once, `--remove-role {role}`"
+            )),
             Self::Signer(SignerError::Layout { .. }) => Some(
                 "the layout is fixed at `init`; put `layout` under `[tuf]` back"
                     .to_owned(),

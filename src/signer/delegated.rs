@@ -180,9 +180,13 @@ impl Signer {
             let tried: Vec<_> = std::iter::once((None, Ok(alone)))
                 .chain(waiting.iter().map(|waits| (Some(waits.id), submitted(waits))))
                 .collect();
-            let mut why = None;
+            let lost = top.as_ref().zip(below.as_ref());
+            let lost = lost.and_then(|(top, below)| delegated::abandoned(top, below));
+            let mut why = lost.as_deref().map(abandons);
             for (id, submitted) in tried {
-                let Some(below) = &below else { break };
+                let Some(below) = below.as_ref().filter(|_| lost.is_none()) else {
+                    break;
+                };
                 let Ok(submitted) = submitted else { continue };
                 match self.judge(&desk, below, &taken.files, &submitted).await? {
                     Ok(next) => {
@@ -216,7 +220,7 @@ impl Signer {
             let judged = match (&top, submitted(&waits)) {
                 (Some(top), Ok(submitted)) => match held
                     .as_ref()
-                    .map_or(Ok(()), |held| delegated::glance(held, &submitted, desk.caps))
+                    .map_or(Ok(()), |held| delegated::held(top, held, &submitted, desk.caps))
                 {
                     Ok(()) => self.judge(&desk, top, &taken.files, &submitted).await?,
                     Err(refusal) => Err(refusal),
@@ -305,6 +309,14 @@ impl Desk {
         };
         delegated::judge(top, files, submitted, &next, self.caps, self.now)
     }
+}
+
+/// Why a targets.json cannot be listed that would leave an observed role to its team.
+pub(super) fn abandons(role: &str) -> Refusal {
+    let why = "it is countersigned with the bins' key, and lists the old one of two";
+    Refusal::unsigned(role, why).hint(format!(
+        "list the new key for it beside the old one first, `--add-key {role}:NAME=FILE`, or end it, `--remove-role {role}`"
+    ))
 }
 
 fn submitted(waits: &Submission) -> Result<Submitted, Refusal> {

@@ -70,6 +70,14 @@ pub enum SignerError {
         /// The key's id.
         key: String,
     },
+    /// A role whose targets the gate observes would be left to its team.
+    #[error(
+        "the role `{role}` is countersigned with the bins' key that is being replaced, and does not list the new one"
+    )]
+    Countersigned {
+        /// The role.
+        role: String,
+    },
     /// The depot was laid out otherwise.
     #[error("the depot's metadata has another layout than the configuration: it does not list `{role}`")]
     Layout {
@@ -117,7 +125,12 @@ impl SignerError {
         match self {
             Self::Behind { .. } | Self::Damaged { .. } | Self::Restored { .. } => 65,
             Self::Ledger(LedgerError::Damaged { .. } | LedgerError::Newer { .. }) => 65,
-            Self::Bins(_) | Self::KeyNotListed { .. } | Self::Layout { .. } | Self::NoRoot | Self::NoTargets => 64,
+            Self::Bins(_)
+            | Self::Countersigned { .. }
+            | Self::KeyNotListed { .. }
+            | Self::Layout { .. }
+            | Self::NoRoot
+            | Self::NoTargets => 64,
             Self::Depot(DepotError::Unusable { .. }) => 64,
             _ => 1,
         }

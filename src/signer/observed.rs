@@ -4,19 +4,23 @@
 //! While there are few targets the role's own file lists them; then it gets bins (`delegated/bins.rs`), so that the team
 //! countersigns what changed and a client reads what it asks for.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    compat::{self, Client},
     config::Tuf,
     delegated::{self, Files, RoleFile, bins},
     digest::Digest,
-    ledger::{Offer, State as Stands, Target},
+    ledger::{Offer, Provenance, State as Stands, Target},
     target::TargetPath,
     tuf::{
-        build,
+        build, canonical,
         schema::{DelegatedRole, Delegations},
     },
 };
@@ -35,6 +39,8 @@ pub(super) struct Observed {
     /// With bins: what the role delegates to, first that role alone.
     way: (DelegatedRole, Delegations),
     rows: Rows,
+    /// Those of them that a role lists: observed, where that is this one.
+    delegated: BTreeSet<TargetPath>,
     /// An offer is to be made, or taken back.
     dirty: bool,
     /// When it is to be made anew, since it would expire.
@@ -55,6 +61,7 @@ impl Observed {
             role: role.clone(),
             way: bins::way(below, role),
             rows: Rows::new(),
+            delegated: BTreeSet::new(),
             dirty: true,
             due: now,
         }
@@ -71,25 +78,46 @@ impl Observed {
             return;
         }
         self.dirty = true;
-        if target.state == Stands::Live {
-            self.rows.insert(target.path.clone(), (target.digest, target.length));
-        } else {
-            self.rows.remove(&target.path);
+        self.forget(&target.path);
+        let breaks = compat::target(target.path.as_str(), target.length, &Client::BINS);
+        if target.state != Stands::Live || !breaks.is_empty() {
+            return;
+        }
+        self.rows.insert(target.path.clone(), (target.digest, target.length));
+        if target.provenance == Provenance::Delegated {
+            self.delegated.insert(target.path.clone());
         }
     }
 
     /// Takes note of a path that is dropped whole.
     pub(super) fn forget(&mut self, path: &TargetPath) {
         self.dirty |= self.rows.remove(path).is_some();
+        self.delegated.remove(path);
+    }
+
+    /// What was observed: what only another role lists was not.
+    fn said(&self, files: &Files) -> Rows {
+        let rows = self.rows.iter();
+        let seen = rows.filter(|(path, _)| !self.delegated.contains(*path) || self.lists(files, path));
+        seen.map(|(path, row)| (path.clone(), *row)).collect()
+    }
+
+    /// Whether one of its files lists a path.
+    fn lists(&self, files: &Files, path: &TargetPath) -> bool {
+        let own = files.iter().filter(|(role, _)| bins::belongs(role, &self.role.name));
+        own.into_iter().any(|(_, file)| file.targets.contains_key(path))
     }
 
     /// The files that should take the place of those that stand.
     fn drafts(&self, files: &Files, tuf: &Tuf, now: Timestamp) -> Vec<Draft> {
         let own = files.get(&self.role.name);
         let bytes = tuf.max_bin_bytes.min(bins::MAX_BYTES);
-        let few = self.rows.len() as u64 <= tuf.grow_at && size(&self.rows) <= bytes;
-        if few && own.is_none_or(|file| file.delegations.is_none()) {
-            let alone = Draft::new(&self.role.name, self.rows.clone(), None, tuf.bin_expiry);
+        let rows = self.said(files);
+        let few = rows.len() as u64 <= tuf.grow_at && size(&rows) <= bytes;
+        // Bins end a search, so that a role that does not has none.
+        if !self.role.terminating || (few && own.is_none_or(|file| file.delegations.is_none())) {
+            let rows = self.fitting(rows, files, tuf.max_bin_targets, bytes);
+            let alone = Draft::new(&self.role.name, rows, None, tuf.bin_expiry);
             return Vec::from_iter(alone.differs(own, now).then_some(alone));
         }
         let (delegator, way) = &self.way;
@@ -103,9 +131,9 @@ impl Observed {
             leads,
         ];
         let mut parted = vec![Rows::new(); bins::COUNT as usize];
-        for (path, row) in &self.rows {
-            if let Some(bin) = parted.get_mut(bins::bin_of(path) as usize) {
-                bin.insert(path.clone(), *row);
+        for (path, row) in rows {
+            if let Some(bin) = parted.get_mut(bins::bin_of(&path) as usize) {
+                bin.insert(path, row);
             }
         }
         for (bin, rows) in (0..).zip(parted) {
@@ -116,31 +144,50 @@ impl Observed {
         drafts
     }
 
-    /// As many rows as a file holds, those that are listed before others: nobody drives them out.
+    /// The rows that a file holds: no two whose order clients disagree on, and as many as there may be. Those that are listed
+    /// come before others: nobody drives them out.
     fn fitting(&self, rows: Rows, files: &Files, most: u64, bytes: u64) -> Rows {
-        if rows.len() as u64 <= most && size(&rows) <= bytes {
-            return rows;
+        let all = rows.len();
+        let rows = self.in_one_order(rows, files);
+        let mut kept = rows;
+        if kept.len() as u64 > most || size(&kept) > bytes {
+            let mut left = bytes.saturating_sub(build::bin_size(build::ENVELOPE));
+            let (listed, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(path, _)| self.lists(files, path));
+            let fits = |(path, (_, length)): &(TargetPath, (Digest, u64))| {
+                let rest = left.checked_sub(build::row_size(path.as_str(), *length));
+                left = rest.unwrap_or(0);
+                rest.is_some()
+            };
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            kept = listed.into_iter().chain(others).take(most).take_while(fits).collect();
         }
-        let name = &*self.role.name;
-        let own = files.iter().filter(|(role, _)| bins::belongs(role, name));
-        let own: Vec<_> = own.map(|(_, file)| file).collect();
-        let (all, mut left) = (rows.len(), bytes.saturating_sub(build::bin_size(build::ENVELOPE)));
-        let (listed, others): (Vec<_>, Vec<_>) = rows
-            .into_iter()
-            .partition(|(path, _)| own.iter().any(|file| file.targets.contains_key(path)));
-        let fits = |(path, (_, length)): &(TargetPath, (Digest, u64))| {
-            let rest = left.checked_sub(build::row_size(path.as_str(), *length));
-            left = rest.unwrap_or(0);
-            rest.is_some()
-        };
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let kept: Rows = listed.into_iter().chain(others).take(most).take_while(fits).collect();
-        tracing::error!(
-            role.name = name,
-            "{} targets of `{name}` have no room in their bin and are not offered",
-            all - kept.len()
-        );
+        if kept.len() < all {
+            let name = &*self.role.name;
+            tracing::error!(
+                role.name = name,
+                "{} targets of `{name}` are not offered: there is no room, or clients disagree on the order of their names",
+                all - kept.len()
+            );
+        }
         kept
+    }
+
+    fn in_one_order(&self, rows: Rows, files: &Files) -> Rows {
+        let mut kept: Vec<(TargetPath, (Digest, u64))> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let clash = |last: &TargetPath| !canonical::before_for_all(last.as_str(), row.0.as_str());
+            while kept
+                .last()
+                .is_some_and(|(last, _)| clash(last) && !self.lists(files, last))
+                && self.lists(files, &row.0)
+            {
+                kept.pop();
+            }
+            if !kept.last().is_some_and(|(last, _)| clash(last)) {
+                kept.push(row);
+            }
+        }
+        kept.into_iter().collect()
     }
 }
 

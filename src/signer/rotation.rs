@@ -5,8 +5,11 @@ use std::sync::Arc;
 use tough::schema::{self, Root, Signed};
 
 use crate::{
-    keys,
-    tuf::{layout, schema::Targets},
+    delegated, keys,
+    tuf::{
+        layout,
+        schema::{Delegations, Targets},
+    },
 };
 
 use super::{
@@ -100,6 +103,12 @@ impl Signer {
                 .filter(|role| role.name == BINS)
                 .map(|role| role.keyids.iter().map(hex::encode).collect())
                 .next();
+            let top = state.custom.top.as_ref().and_then(delegated::below);
+            if let (true, Some(top)) = (online, top)
+                && let Some(role) = delegated::abandoned(&top, &rekeyed(&top, &id))
+            {
+                return Err(SignerError::Countersigned { role });
+            }
             match (online, state.shape) {
                 (true, Shape::Flat) if !accepted || !ours => drop(state.expires.remove(TARGETS)),
                 (true, Shape::Bins(_))
@@ -139,4 +148,13 @@ impl Signer {
         }
         Ok(())
     }
+}
+
+/// What targets.json would delegate to, signed anew with another key of the bins.
+fn rekeyed(top: &Delegations, id: &str) -> Delegations {
+    let mut top = top.clone();
+    for role in top.roles.iter_mut().flatten().filter(|role| role.name == BINS) {
+        role.keyids = vec![id.to_owned()];
+    }
+    top
 }

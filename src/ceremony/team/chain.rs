@@ -122,6 +122,16 @@ impl Chain {
             .ok_or_else(none)
     }
 
+    /// Ids of the keys of the gate's bins: those that it signs with what it observes.
+    pub(super) fn bins(&self) -> Vec<String> {
+        let top = self.links.first().and_then(|top| top.targets.delegations.as_ref());
+        let roles = top.into_iter().flat_map(|top| top.roles.iter().flatten());
+        roles
+            .filter(|role| role.name == "bins")
+            .flat_map(|role| role.keyids.clone())
+            .collect()
+    }
+
     /// The chain below the role that is last in it now.
     ///
     /// # Errors

@@ -86,12 +86,13 @@ impl TeamDraft {
         drafted: Moment,
     ) -> Result<Self, CeremonyError> {
         let mut parts = Vec::new();
-        for (role, (file, current)) in waiting {
+        let gate = chain.bins();
+        for (role, (file, current)) in bins::in_order(waiting) {
             let (signed, signatures) = opened(&envelope(file)?)?;
             let current = current.as_deref().map(envelope).transpose()?;
             let mut part = Part::new(&down(&chain, &parts, role)?, role, current, signed)?;
             part.take(signatures, Vec::new())?;
-            if part.signatures.is_empty() {
+            if !part.signatures.iter().any(|(keyid, _)| gate.contains(keyid)) {
                 return Err(CeremonyError::Missing(format!("`{role}` is not signed by the gate")));
             }
             parts.push(part);

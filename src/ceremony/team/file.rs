@@ -83,16 +83,16 @@ impl TeamDraft {
             chain.push(&above.role, above.file, above.planned)?;
         }
         let mut parts = Vec::new();
-        for (name, role) in file.roles {
+        for (name, role) in bins::in_order(&file.roles) {
             let (signed, signatures) = opened(&role.proposed)?;
             role.current.as_ref().map(opened).transpose()?;
-            let above = down(&chain, &parts, &name)?;
-            let delegation = above.delegation(bins::viewed(&name).0)?;
+            let above = down(&chain, &parts, name)?;
+            let delegation = above.delegation(bins::viewed(name).0)?;
             // Before the rules: who reads that a rule is broken should know that it was not when the draft was made.
             let lines = changes(&delegation, role.current.as_ref(), &signed);
             unaltered(&role.changes, &lines, role.fingerprint, &signed)?;
-            let mut part = Part::new(&above, &name, role.current, signed)?;
-            part.take(signatures, role.signed_by)?;
+            let mut part = Part::new(&above, name, role.current.clone(), signed)?;
+            part.take(signatures, role.signed_by.clone())?;
             parts.push(part);
         }
         if parts.is_empty() {

@@ -132,6 +132,12 @@ impl Make {
         let mut client = self.site.client()?;
         let found = self.site.chain(&mut client, role)?;
         let waiting = waiting(&client, role)?;
+        if let Some(other) = waiting.keys().find(|key| !bins::belongs(bins::viewed(key).0, role)) {
+            let (other, role) = (printable(other), printable(role));
+            return Err(CliError::failed(format_args!(
+                "what waits for `{role}` holds a file of `{other}`, which is none of its own"
+            )));
+        }
         // What waits need not begin with the role itself: bins stand on what leads to them now.
         let mut chain = Chain::new(&found.root, &found.above).map_err(failed)?;
         let whole = waiting.contains_key(role);

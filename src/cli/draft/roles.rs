@@ -62,6 +62,12 @@ impl Roles {
             reserved.insert(row.name, row.reserved);
         }
         let listed = Listed::new(store.depot.clone()).newest().await.map_err(stored)?;
+        if let Some(role) = listed.top.as_ref().and_then(|top| delegated::abandoned(top, &below)) {
+            let why = format!(
+                "`{role}` would keep the bins' old key and not list the new one: the gate would observe it no more"
+            );
+            return Err(CliError::failed(why).hint(format!("`--add-key {role}:NAME=FILE` or `--remove-role {role}`")));
+        }
         let (standing, listed) = (&listed.files, &listed.versions);
         let following = |role: &str| {
             let known = |versions: &BTreeMap<String, u64>| versions.get(role).copied().unwrap_or(0);
