@@ -222,9 +222,15 @@ pub(crate) mod tests {
 
     /// `docs`, which keys 1 and 9, that of the gate's bins, sign together.
     fn docs() -> Delegations {
-        let top = top(&[1], &[role("docs", &[1, 9], 2, &["docs/*"])]);
+        let top = top(&[1], &[ending("docs")]);
         assert_eq!(check_top(&top), Ok(()));
         top
+    }
+
+    fn ending(name: &str) -> Value {
+        let mut role = role(name, &[1, 9], 2, &["docs/*"]);
+        role["terminating"] = true.into();
+        role
     }
 
     /// A role with bins, all of its files: what is signed, by key of a submission.
@@ -333,6 +339,13 @@ pub(crate) mod tests {
             });
         }
         refused("has no file", &|files| drop(files.remove("docs.bins.4-7")));
+    }
+
+    #[test]
+    fn a_role_that_lets_a_search_go_on_has_no_bins() {
+        let top = top(&[1], &[role("docs", &[1, 9], 2, &["docs/*"])]);
+        let refusal = judged(&top, &Files::new(), &sealed(&family(&top, "docs", 1, &[]))).unwrap_err();
+        assert!(refusal.to_string().contains("bins end the search"), "{refusal}");
     }
 
     #[test]

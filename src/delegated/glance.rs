@@ -107,3 +107,97 @@ fn nobody(role: &str) -> Refusal {
     Refusal::unknown(role, "nobody delegates to it")
         .hint("the operator delegates with `tufgate targets draft --role`, a team in a file of its own role")
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::delegated::tests::{delegations, envelope, id, judged, role, signed, top};
+
+    const CAPS: Caps = Caps {
+        bytes: 100_000,
+        targets: 5,
+    };
+
+    /// `team-a` of one key, which delegates to `team-a.lib` of key 4.
+    fn team(key: u8) -> (Delegations, Files) {
+        let top = top(&[key], &[role("team-a", &[key], 1, &["a/*"])]);
+        let mut own = signed(1, &[]);
+        own["delegations"] = delegations(&[4], &[role("team-a.lib", &[4], 1, &["a/l*"])]);
+        let files = [
+            ("team-a", envelope(&own, &[key])),
+            ("team-a.lib", envelope(&signed(1, &[]), &[4])),
+        ];
+        let submitted: Submitted = files.map(|(role, file)| (role.to_owned(), file)).into();
+        glance(&top, &Files::new(), &submitted, CAPS).unwrap();
+        let files = judged(&top, &Files::new(), &submitted).unwrap().files;
+        (top, files)
+    }
+
+    fn one(role: &str, file: Value) -> Submitted {
+        Submitted::from([(role.to_owned(), file)])
+    }
+
+    #[test]
+    fn what_nobody_signed_is_refused_before_anything_is_walked() {
+        let (top, files) = team(1);
+        let lib = |by: &[u8]| one("team-a.lib", envelope(&signed(2, &["a/lib"]), by));
+        glance(&top, &files, &lib(&[4]), CAPS).unwrap();
+        for (submitted, why) in [
+            (lib(&[]), "signatures"),
+            (lib(&[1]), "signatures"),
+            (one("team-a", envelope(&signed(2, &[]), &[4])), "signatures"),
+            (one("team-a", envelope(&signed(2, &["b"]), &[1])), "not inside"),
+            (one("team-a.x", envelope(&signed(1, &[]), &[1])), "nobody delegates"),
+            (one("team-a.lib.x", json!({})), "nobody delegates"),
+            (one("team-b", json!({})), "nobody delegates"),
+        ] {
+            let refusal = glance(&top, &files, &submitted, CAPS).unwrap_err().to_string();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn while_keys_are_about_to_change_nothing_below_is_taken() {
+        let (now, _) = team(1);
+        let (then, _) = team(2);
+        let lib = one("team-a.lib", envelope(&signed(2, &["a/lib"]), &[4]));
+        let own = |by| one("team-a", envelope(&signed(2, &["a/x"]), &[by]));
+        assert_eq!(held(&now, &now, &lib, CAPS), Ok(()), "other roles change");
+        assert!(
+            held(&now, &then, &lib, CAPS)
+                .unwrap_err()
+                .to_string()
+                .contains("about to have")
+        );
+        assert!(held(&now, &then, &own(1), CAPS).is_err(), "by the old key");
+        assert_eq!(held(&now, &then, &own(2), CAPS), Ok(()));
+        let none = top(&[], &[]);
+        assert!(held(&now, &none, &own(1), CAPS).is_err(), "it is about to end");
+    }
+
+    #[test]
+    fn an_observed_role_must_list_the_new_key_of_the_bins() {
+        let observed = |gate: &[u8], bins: u8| {
+            let keys = [&[1], gate].concat();
+            let mut top = top(&keys, &[role("docs", &keys, 2, &["docs/*"])]);
+            let listed = top.roles.as_mut().unwrap().last_mut().unwrap();
+            listed.keyids = vec![id(bins)];
+            top
+        };
+        let old = observed(&[9], 9);
+        assert_eq!(abandoned(&old, &observed(&[9], 9)), None);
+        assert_eq!(abandoned(&old, &observed(&[9], 8)).as_deref(), Some("docs"));
+        assert_eq!(abandoned(&old, &observed(&[9, 8], 8)), None, "both, for a while");
+        assert_eq!(abandoned(&old, &observed(&[8], 8)), None);
+        assert_eq!(
+            abandoned(&old, &observed(&[], 8)),
+            None,
+            "an ordinary role from now on, and it says so"
+        );
+        assert_eq!(abandoned(&old, &top(&[], &[])), None);
+    }
+}

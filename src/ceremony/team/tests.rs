@@ -49,14 +49,17 @@ fn role(name: &str, of: &[&SigningKey], threshold: u64, paths: &[&str]) -> Value
     json!({"name": name, "keyids": ids, "threshold": threshold, "terminating": false, "paths": paths})
 }
 
-/// Targets that give `team-a` two of ann (2), bob (3) and cid (4) for `a/*` and `a/*/*`.
+/// Targets that give `team-a` two of ann (2), bob (3) and cid (4) for `a/*` and `a/*/*`. bob's is the bins' key, too.
 fn targets(by: &[&SigningKey]) -> Vec<u8> {
     let (ann, bob, cid) = (key(2), key(3), key(4));
+    let bins = json!({
+        "name": "bins", "keyids": [id(&bob)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
+    });
     let signed = json!({
         "_type": "targets", "spec_version": "1.0.0", "version": 1, "expires": "2090-01-01T00:00:00Z", "targets": {},
         "delegations": {
             "keys": keys(&[&ann, &bob, &cid]),
-            "roles": [role("team-a", &[&ann, &bob, &cid], 2, &["a/*", "a/*/*"])],
+            "roles": [role("team-a", &[&ann, &bob, &cid], 2, &["a/*", "a/*/*"]), bins],
         },
         KEY_NAMES: {id(&ann): "ann", id(&bob): "bob", id(&cid): "cid"},
     });
@@ -389,6 +392,7 @@ fn what_a_gate_prepared_waits_for_the_team() {
     TeamDraft::parse(&draft.to_bytes()).unwrap();
     for (file, why) in [
         (sign(&signed(1), &[]), "not signed by the gate"),
+        (sign(&signed(1), &[&key(2)]), "not signed by the gate"),
         (sign(&signed(1), &[&key(9)]), "none of those"),
         (sign(&signed(2), &[&key(3)]), "after 0 comes 1"),
     ] {

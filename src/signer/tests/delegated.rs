@@ -31,16 +31,20 @@ impl World {
 
     /// The same to any role of these keys.
     async fn delegate_to(&self, version: u64, role: Option<(Vec<u8>, Value)>) {
+        let (keys, roles) = role.map_or_else(Default::default, |(keys, role)| (keys, vec![role]));
+        self.delegate_all(version, &keys, roles).await;
+    }
+
+    /// The same to several.
+    async fn delegate_all(&self, version: u64, keys: &[u8], mut roles: Vec<Value>) {
         let bins = json!({
             "name": "bins", "keyids": [id(BINS)], "threshold": 1, "terminating": true, "path_hash_prefixes": [""],
         });
         let mut targets = signed(version, &[]);
         let year = jiff::SignedDuration::from_hours(24 * 365);
         targets["expires"] = whole_seconds(self.clock.now() + year).to_string().into();
-        targets["delegations"] = match role {
-            Some((keys, role)) => delegations(&[&keys[..], &[BINS]].concat(), &[role, bins]),
-            None => delegations(&[BINS], &[bins]),
-        };
+        roles.push(bins);
+        targets["delegations"] = delegations(&[keys, &[BINS]].concat(), &roles);
         let file = envelope(&targets, &[TARGETS]);
         let name = layout::file("targets", version);
         self.depot.put_all(vec![(name, file.to_string().into())]).await.unwrap();
@@ -344,7 +348,9 @@ async fn a_file_handed_in_survives_every_death() {
 
 /// `team-a` of the team's key and the gate's, which may have bins.
 fn observed() -> Value {
-    role("team-a", &[TEAM, BINS], 2, &["a/*"])
+    let mut role = role("team-a", &[TEAM, BINS], 2, &["a/*"]);
+    role["terminating"] = true.into();
+    role
 }
 
 impl World {
@@ -459,7 +465,8 @@ async fn an_observed_role_gets_bins_and_a_release_changes_one() {
 
     // The team's key changes: its own file first, then everything that leads from it.
     world.pass(u64::from(LEASE_SECS));
-    let other = role("team-a", &[OTHER, BINS], 2, &["a/*"]);
+    let mut other = role("team-a", &[OTHER, BINS], 2, &["a/*"]);
+    other["terminating"] = true.into();
     world.delegate_to(3, Some((vec![OTHER], other))).await;
     let mut own: Value = serde_json::from_slice(&world.depot.read("3.team-a.json").await.unwrap().unwrap()).unwrap();
     own["signed"]["version"] = 4.into();
@@ -540,4 +547,124 @@ async fn ground_names_drive_nothing_out_of_a_bin() {
         roles.filter(|(role, _)| role.starts_with("team-a")).collect()
     };
     assert_eq!(theirs(&world.view().await), theirs(&before));
+}
+
+#[tokio::test]
+async fn what_another_role_lists_the_gate_did_not_observe() {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("a/seen", "seen").await;
+    world.settle(&mut signer).await;
+    let other = role("other", &[OTHER], 1, &["a/*"]);
+    world.delegate_all(2, &[TEAM, OTHER], vec![other, observed()]).await;
+    let mut first = signed(1, &["a/evil"]);
+    first["expires"] = json!("2100-01-01T00:00:00Z");
+    let mut own = signed(1, &[]);
+    own["expires"] = first["expires"].clone();
+    let submission = Submission {
+        id: 0,
+        versions: [("other".to_owned(), 1), ("team-a".to_owned(), 1)].into(),
+        body: json!({"roles": {"other": envelope(&first, &[OTHER]), "team-a": envelope(&own, &[TEAM, BINS])}})
+            .to_string(),
+        who: "client".to_owned(),
+        at: world.clock.now(),
+    };
+    world.ledger.submit(submission, Vec::new()).await.unwrap();
+    world.settle(&mut signer).await;
+    assert_eq!(world.stands("a/evil").await, Some((State::Live, Provenance::Delegated)));
+    let offered = world.offered().await;
+    let targets = offered["team-a"]["signed"]["targets"].as_object().unwrap();
+    assert_eq!(targets.keys().collect::<Vec<_>>(), ["a/seen"]);
+    // Nor by a thief of both keys.
+    world.hand_in_by(2, &["a/evil", "a/seen"], &[TEAM, BINS]).await;
+    world.settle(&mut signer).await;
+    assert!(
+        world.last_line().await.contains("not observed"),
+        "{}",
+        world.last_line().await
+    );
+    // Nor may it lead elsewhere than to its bins.
+    let mut leads = signed(2, &[]);
+    leads["expires"] = json!("2100-01-01T00:00:00Z");
+    leads["delegations"] = delegations(&[OTHER], &[role("team-a.x", &[OTHER], 1, &["a/*"])]);
+    let files = json!({"team-a": envelope(&leads, &[TEAM, BINS]), "team-a.x": envelope(&own, &[OTHER])});
+    let submission = Submission {
+        id: 0,
+        versions: [("team-a".to_owned(), 2), ("team-a.x".to_owned(), 1)].into(),
+        body: json!({ "roles": files }).to_string(),
+        who: "client".to_owned(),
+        at: world.clock.now(),
+    };
+    world.ledger.submit(submission, Vec::new()).await.unwrap();
+    world.settle(&mut signer).await;
+    assert!(
+        world.last_line().await.contains("to its bins alone"),
+        "{}",
+        world.last_line().await
+    );
+    assert_eq!(world.view().await.roles["team-a"], 1);
+}
+
+#[tokio::test]
+async fn names_whose_order_clients_disagree_on_do_not_stop_a_role() {
+    let world = World::new().await;
+    let mut signer = world.signer("a");
+    // Apart in the gate's own bins.
+    let bin = |name: &str| TargetPath::new(name).unwrap().bin(4);
+    let number = (0..)
+        .find(|n| bin(&format!("a/{n}")) != bin(&format!("a/{n}!x")))
+        .unwrap();
+    let names = [format!("a/{number}"), format!("a/{number}!x"), "a/z".to_owned()];
+    world.put(&names[0], "first").await;
+    world.settle(&mut signer).await;
+    world.delegate_to(2, Some((vec![TEAM], observed()))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    world.settle(&mut signer).await;
+    for name in &names[1..] {
+        world.put(name, "then").await;
+    }
+    world.settle(&mut signer).await;
+    for _ in 0..2 {
+        world.countersigned(&world.offered().await).await;
+        world.settle(&mut signer).await;
+        let file = world.depot.read("2.team-a.json").await.unwrap().unwrap();
+        let file: Value = serde_json::from_slice(&file).unwrap();
+        assert_eq!(
+            file["signed"]["targets"].as_object().unwrap().len(),
+            2,
+            "one of two, and what came later"
+        );
+        assert!(file["signed"]["targets"].get(&names[2]).is_some());
+        if world.offered().await.is_empty() {
+            return;
+        }
+    }
+    panic!("what cannot be listed is offered again and again");
+}
+
+#[tokio::test]
+async fn the_bins_key_is_not_changed_below_a_role_that_is_countersigned_with_it() {
+    let mut world = World::new().await;
+    let mut signer = world.signer("a");
+    world.put("a/1", "a/1").await;
+    world.settle(&mut signer).await;
+    world.delegate_to(2, Some((vec![TEAM], observed()))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    world.settle(&mut signer).await;
+    assert_eq!(world.view().await.roles["team-a"], 1);
+    world.pass(u64::from(LEASE_SECS));
+    world.keys.bins = std::sync::Arc::new(crate::delegated::tests::key(OTHER));
+    let error = world.signer("b").turn().await.unwrap_err();
+    assert!(
+        matches!(&error, SignerError::Countersigned { role } if role == "team-a"),
+        "{error}"
+    );
+    assert_eq!(error.exit_code(), 64);
+    // Listed beside the old one, it may.
+    let mut both = role("team-a", &[TEAM, BINS, OTHER], 2, &["a/*"]);
+    both["terminating"] = true.into();
+    world.delegate_to(3, Some((vec![TEAM, OTHER], both))).await;
+    let mut heir = world.signer("c");
+    world.settle(&mut heir).await;
+    assert!(!world.offered().await.is_empty(), "it is observed on");
 }
