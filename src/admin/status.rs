@@ -7,7 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     admin::{ends, health::Role},
@@ -128,7 +127,7 @@ impl Status {
                 .await?
                 .map_or(0, |publication| publication.snapshot),
             drifts: ledger.drifts().await?,
-            offered: ledger.offers().await?.iter().flat_map(offered).collect(),
+            offered: ledger.offers().await?.iter().map(offered).collect(),
             submitted: ledger.submissions().await?.into_iter().map(Submitted::from).collect(),
             guarded: Guarded::newest(ledger).await?,
             ..Self::default()
@@ -152,12 +151,11 @@ impl Status {
     }
 }
 
-/// The versions in an offer.
-fn offered(offer: &Offer) -> BTreeMap<String, u64> {
+/// The role of an offer, and the highest version in it: of the role, or of one of its bins.
+fn offered(offer: &Offer) -> (String, u64) {
     let files = delegated::submission(offer.body.as_bytes()).unwrap_or_default();
-    let version = |file: &Value| file["signed"]["version"].as_u64().unwrap_or_default();
-    let own = files.iter().filter(|(key, _)| !delegated::bins::viewed(key).1);
-    own.map(|(role, file)| (role.clone(), version(file))).collect()
+    let versions = files.values().filter_map(|file| file["signed"]["version"].as_u64());
+    (offer.role.clone(), versions.max().unwrap_or_default())
 }
 
 impl From<Submission> for Submitted {

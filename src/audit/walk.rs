@@ -220,7 +220,8 @@ impl<'a> Walk<'a> {
                     }
                 }
                 for (child, signers) in views.iter().flat_map(|file| Signers::delegated(&file.signed)) {
-                    if pins.is_some() {
+                    // What nobody leads to any more leads nowhere: its name alone stays.
+                    if pins.is_some() && self.force.contains_key(&role) {
                         if listed.is_some_and(|listed| listed.version(&child) == 0) && !done.contains(&child) {
                             let unlisted = format!("it delegates to `{child}`, which the snapshot does not list");
                             self.error(Code::Delegation, &layout::file(&role, version), unlisted);

@@ -190,6 +190,8 @@ async fn take(
             missing.push((name, bytes));
         }
     }
+    let views = contents.succinct.iter();
+    missing.extend(views.map(|(role, (version, bytes))| (layout::succinct(role, *version), bytes.clone())));
     depot.put_all(missing).await.map_err(StartError::from)?;
     let top = [
         ("snapshot".to_owned(), place.snapshot),

@@ -9,6 +9,7 @@ use crate::{
     catalog::roles::Roles,
     cli::{CliError, block_on, operator, print, print_json},
     config::Config,
+    delegated::bins,
     ledger::{Act, State, rule},
     server::Store,
     target::TargetPath,
@@ -66,6 +67,11 @@ impl Retract {
         }
         print(format_args!("retracted `{path}`: {outcome}"))?;
         match role {
+            Some(role) if bins::owner(role) != role => print(format_args!(
+                "the role `{role}` still lists it, and no newer file of it is taken that does: its team countersigns what the gate \
+                 offers\nhint: `tufgate delegation draft --observed {}`; `tufgate targets draft --remove-role` ends the role",
+                bins::owner(role)
+            )),
             Some(role) => print(format_args!(
                 "the role `{role}` still lists it, and no newer file of it is taken that does: have those who sign it drop it\n\
                  hint: `tufgate delegation draft --role {role} --remove {path}`; `tufgate targets draft --remove-role` ends the role"

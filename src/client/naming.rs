@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::ClientError;
-use crate::{digest::Digest, target::UNSAFE};
+use crate::{digest::Digest, target::UNSAFE, tuf::layout::SUCCINCT};
 
 /// The name under which a target is asked for when the repository has consistent snapshots.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -70,6 +70,15 @@ impl Base {
             Some(version) => format!("{}{version}.{role}.json", self.0),
             None => format!("{}{role}.json", self.0),
         }
+    }
+
+    /// The URL of a role's file in the succinct view.
+    pub fn succinct(&self, role: &str, version: u64) -> String {
+        format!(
+            "{}{SUCCINCT}{version}.{}.json",
+            self.0,
+            utf8_percent_encode(role, SEGMENT)
+        )
     }
 
     /// The URL of a target; `digest` is what its hash-prefixed name holds.

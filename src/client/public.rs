@@ -51,12 +51,23 @@ impl Source {
             },
             Self::Depot(depot) => {
                 let name = version.map_or(TIMESTAMP.to_owned(), |version| layout::file(role, version));
-                let read = depot.read(&name).await;
-                read.map_err(|error| ClientError::Local {
-                    path: name.into(),
-                    source: std::io::Error::other(error),
-                })
+                stored(&**depot, name).await
             }
+        }
+    }
+
+    /// The file of the succinct view of a role that has one in each.
+    async fn succinct(&self, role: &str, version: u64) -> Result<Option<Bytes>, ClientError> {
+        match self {
+            Self::Web(fetcher, base) => {
+                let url = base.succinct(role, version);
+                match fetcher.bytes(&url, MAX_TARGETS).await {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.is_absent() => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::Depot(depot) => stored(&**depot, layout::succinct(role, version)).await,
         }
     }
 
@@ -67,6 +78,14 @@ impl Source {
             refused(name, Attack::MixAndMatch, "it is not there")
         })
     }
+}
+
+async fn stored(depot: &dyn Depot, name: String) -> Result<Option<Bytes>, ClientError> {
+    let read = depot.read(&name).await;
+    read.map_err(|error| ClientError::Local {
+        path: name.into(),
+        source: std::io::Error::other(error),
+    })
 }
 
 /// What clients that ask there are shown.
@@ -90,6 +109,8 @@ pub struct Public {
 pub struct Contents {
     /// Files by role.
     pub files: BTreeMap<String, (u64, Bytes)>,
+    /// Those of the succinct view, of the delegators of a role's own bins.
+    pub succinct: BTreeMap<String, (u64, Bytes)>,
     /// Digest and length by target path and the role that lists it.
     pub targets: BTreeMap<(String, String), (Digest, u64)>,
 }
@@ -137,6 +158,17 @@ impl Public {
         }];
         let mut known = BTreeSet::from(["targets".to_owned()]);
         while !ahead.is_empty() {
+            for role in ahead
+                .iter()
+                .filter(|role| role.name != "bins" && layout::is_twofold(&role.name))
+            {
+                let version = self.trusted.targets_listing(&role.name)?.version.get();
+                // A mirror of one view alone has none.
+                if let Some(bytes) = self.source.succinct(&role.name, version).await? {
+                    self.trusted.targets(&bytes, &role.name, &role.keys)?;
+                    contents.succinct.insert(role.name.clone(), (version, bytes));
+                }
+            }
             let level = stream::iter(std::mem::take(&mut ahead)).map(|role| self.role(role));
             let level: Vec<_> = level.buffered(READS).try_collect().await?;
             for (role, version, bytes, targets) in level {

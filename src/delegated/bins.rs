@@ -44,7 +44,7 @@ pub fn belongs(name: &str, role: &str) -> bool {
 }
 
 /// The name without what bins add to it.
-pub(super) fn owner(name: &str) -> &str {
+pub fn owner(name: &str) -> &str {
     name.split_once(".bins").map_or(name, |(owner, _)| owner)
 }
 

@@ -298,5 +298,12 @@ mod tests {
         assert_eq!(told(&named(1, 16, false), &succinct(2, 16)), ["view-differs"]);
         assert_eq!(told(&named(1, 16, true), &succinct(1, 16)), ["view-differs"]);
         assert_eq!(told(&named(1, 16, false), &named(1, 16, true)), ["view-differs"]);
+        let mut open = named(1, 16, false);
+        open.roles.iter_mut().for_each(|role| role.terminating = false);
+        assert_eq!(
+            told(&open, &succinct(1, 16)),
+            ["view-differs"],
+            "a search goes on in one of them"
+        );
     }
 }

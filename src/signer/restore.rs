@@ -9,12 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
-    delegated::Files,
+    delegated::{self, Files, Standing},
     depot::Stored,
     digest::Digest,
-    ledger::{Act, AuditLine, Batch, Fence, LedgerError, Observation, RoleRow, Seq, State as Standing, Target, rule},
+    ledger::{
+        Act, AuditLine, Batch, Fence, LedgerError, Observation, Provenance, RoleRow, Seq, State as Stands, Target, rule,
+    },
     target::TargetPath,
     tuf::{
         build::Meta,
@@ -27,7 +30,7 @@ use super::{
     batch::{Rows, listed as listed_by_us},
     delegated::{Custom, Taken, acts},
     kept::Kept,
-    recover::{Seen, ceilings},
+    recover::{Seen, ceilings, damaged, parse},
     refresh::{Due, Versions},
     shape::{BINS, SNAPSHOT, Shape, TARGETS, TIMESTAMP},
     state::State,
@@ -161,13 +164,53 @@ impl Signer {
     /// Roles that the gate does not sign, as the snapshot goes on listing them.
     async fn of_others(&self, listed: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Meta>, SignerError> {
         let mut roles = BTreeMap::new();
+        let led_to = self.led_to(listed).await?;
         for (role, version) in listed {
-            if role != TARGETS && !is_ours(role) {
-                let file = self.file(role, *version).await?;
-                roles.insert(role.clone(), Meta::pinned(*version, &file));
+            if role == TARGETS || is_ours(role) {
+                continue;
             }
+            if !led_to.contains(role) {
+                // Its name stays; nobody needs its last file, which may be lost.
+                let file = self.parts.depot.read(&layout::file(role, *version)).await?;
+                let pinned = file.filter(|_| !layout::is_twofold(role));
+                let meta = pinned.map_or(Meta::version(*version), |file| Meta::pinned(*version, &file));
+                roles.insert(role.clone(), meta);
+                continue;
+            }
+            let file = self.file(role, *version).await?;
+            let meta = match layout::is_twofold(role) {
+                true => Meta::version(*version),
+                false => Meta::pinned(*version, &file),
+            };
+            if layout::is_twofold(role) {
+                let name = layout::succinct(role, *version);
+                let stands = self.parts.depot.read(&name).await?.is_some();
+                if !stands {
+                    return Err(damaged(&name, "it is missing"));
+                }
+            }
+            roles.insert(role.clone(), meta);
         }
         Ok(roles)
+    }
+
+    /// The names of all roles that targets.json, as it is to be listed, leads to.
+    async fn led_to(&self, listed: &BTreeMap<String, u64>) -> Result<BTreeSet<String>, SignerError> {
+        let file = |role: &str| layout::file(role, listed.get(role).copied().unwrap_or(0));
+        let name = file(TARGETS);
+        let mut top = Value::Null;
+        if let Some(bytes) = self.parts.depot.read(&name).await? {
+            top = parse::<Value>(&name, &bytes)?["signed"].take();
+        }
+        let mut standing = Standing::below(delegated::below(&top).as_ref());
+        let mut names = BTreeSet::new();
+        while let Some(role) = standing.next() {
+            let bytes = self.parts.depot.read(&file(&role)).await?;
+            names.insert(role.clone());
+            // One that is damaged is told by who reads it next.
+            let _ = standing.read(role, bytes);
+        }
+        Ok(names)
     }
 
     /// Raises the counters of every role that the gate signs, of generations to come, too, to what was listed, written or
@@ -261,8 +304,15 @@ impl Signer {
         let ledger = &self.parts.ledger;
         let mut live: HashMap<TargetPath, (Digest, u64)> = HashMap::new();
         let mut gone: BTreeSet<TargetPath> = BTreeSet::new();
+        // Of roles that ended after the backup: dropped, as they were then.
+        let mut orphans: BTreeSet<TargetPath> = BTreeSet::new();
         let mut each = |target: &Target| {
             let public = public.contains_key(&target.path) || theirs.contains(&target.path);
+            let delegated = target.provenance == Provenance::Delegated && target.state == Stands::Live;
+            if delegated && !theirs.contains(&target.path) && target.seq <= upto && target.at < *at {
+                orphans.insert(target.path.clone());
+                return;
+            }
             if listed_by_us(target) && !public && target.seq <= upto && target.at < *at {
                 gone.insert(target.path.clone());
             }
@@ -273,6 +323,13 @@ impl Signer {
             // What waits to be signed is newer than the record: it is looked at below, and never withdrawn.
             live.remove(&seen.path);
             gone.remove(&seen.path);
+            orphans.remove(&seen.path);
+        }
+        for path in &orphans {
+            self.set_right(shown, path, Act::Delete, now).await?;
+            if !public.contains_key(path) {
+                done.withdrawn.push(path.clone());
+            }
         }
         for (path, bytes) in public {
             if live.get(path) == Some(bytes) {
@@ -280,8 +337,8 @@ impl Signer {
             }
             match rule::fold(&ledger.lookup(path).await?, true) {
                 // An operator's word outlives what a mirror still shows.
-                Some(old) if old.state == Standing::Retracted => continue,
-                Some(old) if old.state == Standing::Live && (old.digest, old.length) == *bytes => continue,
+                Some(old) if old.state == Stands::Retracted => continue,
+                Some(old) if old.state == Stands::Live && (old.digest, old.length) == *bytes => continue,
                 _ => {}
             }
             let (digest, length) = *bytes;

@@ -21,6 +21,7 @@ use crate::{
     client::submit::{self, Accepted, SubmitError},
     clock::{Clock as _, SystemClock},
     config::Config,
+    delegated::bins,
     terminal::printable,
 };
 
@@ -113,6 +114,7 @@ impl Submit {
         }
         let roles: Vec<_> = files
             .keys()
+            .filter(|key| !bins::viewed(key).1)
             .map(|role| format!("{role} {}", accepted.accepted.get(role).copied().unwrap_or_default()))
             .collect();
         let roles = printable(&roles.join(", "));

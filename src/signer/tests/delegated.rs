@@ -668,3 +668,72 @@ async fn the_bins_key_is_not_changed_below_a_role_that_is_countersigned_with_it(
     world.settle(&mut heir).await;
     assert!(!world.offered().await.is_empty(), "it is observed on");
 }
+
+#[tokio::test]
+async fn a_restore_keeps_a_roles_bins_in_both_views() {
+    let mut world = World::new().await;
+    world.config.tuf.grow_at = 1;
+    let mut signer = world.signer("a");
+    for name in ["a/1", "a/2", "b"] {
+        world.put(name, name).await;
+    }
+    world.settle(&mut signer).await;
+    world.delegate_to(2, Some((vec![TEAM], observed()))).await;
+    world.hand_in_by(1, &[], &[TEAM, BINS]).await;
+    world.settle(&mut signer).await;
+    world.countersigned(&world.offered().await).await;
+    world.settle(&mut signer).await;
+    let before = world.view().await;
+    assert_eq!(
+        (before.roles["team-a.bins"], before.paths()),
+        (1, vec!["a/1", "a/2", "b"])
+    );
+    world.pass(u64::from(LEASE_SECS));
+    let shown = Shown {
+        at_least: 50,
+        who: "operator".to_owned(),
+        ..Shown::default()
+    };
+    world.signer("b").restore(&shown).await.unwrap();
+    let after = world.view().await;
+    after.follows(&before);
+    assert_eq!(after.paths(), before.paths());
+
+    // Without its file of one view nothing is written.
+    world.depot.delete("succinct/1.team-a.bins.json").await.unwrap();
+    world.pass(u64::from(LEASE_SECS));
+    let error = world.signer("c").restore(&shown).await.unwrap_err();
+    assert!(error.to_string().contains("succinct/1.team-a.bins.json"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_role_listed_that_ended_after_the_backup_is_public_again_or_gone() {
+    let (world, mut signer) = world().await;
+    world.hand_in(2, &["a/1", "a/2"], TEAM).await;
+    world.settle(&mut signer).await;
+    // The ledger is of now; then the role ended, and one of its names was uploaded again.
+    world.delegate(3, None, &[]).await;
+    let mut shown = world.view().await;
+    shown.targets.remove("a/1");
+    let at = world.clock.now() + jiff::SignedDuration::from_secs(1);
+    world.depot.delete("2.team-a.json").await.unwrap();
+    world.pass(u64::from(LEASE_SECS));
+    let mut versions = shown.roles.clone();
+    versions.insert("targets".to_owned(), 3);
+    versions.insert("snapshot".to_owned(), shown.snapshot);
+    versions.insert("timestamp".to_owned(), shown.timestamp);
+    let targets = shown
+        .targets
+        .iter()
+        .map(|(path, row)| (TargetPath::new(path).unwrap(), *row));
+    let shown = Shown {
+        versions,
+        targets: Some((targets.collect(), at)),
+        who: "operator".to_owned(),
+        ..Shown::default()
+    };
+    let done = world.signer("b").restore(&shown).await.unwrap();
+    assert_eq!(done.withdrawn, [TargetPath::new("a/1").unwrap()]);
+    let view = world.view().await;
+    assert_eq!((view.paths(), view.roles["team-a"]), (vec!["a/2", "b"], 2));
+}

@@ -201,17 +201,27 @@ async fn what_moved_into_a_role_after_the_backup_is_the_roles() {
 async fn a_role_of_others_that_is_gone_is_an_error_and_nothing_is_published() {
     let world = World::new().await;
     world.settle(&mut world.signer("a")).await;
+    world.delegate(2, Some(TEAM), &["a/*"]).await;
+    world.hand_in(1, &["a/1"], TEAM).await;
+    world.settle(&mut world.signer("a")).await;
     let before = world.view().await;
     let shown = Shown {
-        versions: BTreeMap::from([("team".to_owned(), 3)]),
+        versions: BTreeMap::from([("team-a".to_owned(), 3)]),
         ..Shown::default()
     };
     let error = world.signer("a").restore(&shown).await.unwrap_err();
     assert!(
-        error.exit_code() == 65 && error.to_string().contains("`3.team.json`"),
+        error.exit_code() == 65 && error.to_string().contains("`3.team-a.json`"),
         "{error}"
     );
     assert_eq!(world.view().await.timestamp, before.timestamp);
+    // The name of one that nobody leads to any more is listed on.
+    let shown = Shown {
+        versions: BTreeMap::from([("ended".to_owned(), 3)]),
+        ..Shown::default()
+    };
+    restore(&world, &shown).await;
+    assert_eq!(world.view().await.roles["ended"], 3);
     let ours = ["bins", "bins4-f", "bins14-3fff"].map(is_ours);
     let others = [
         "targets", "team", "bins4", "bins4-10", "bins4-0f", "bins4-F", "bins99-0", "binsx-0",
