@@ -1,6 +1,6 @@
 //! A team's own side: drafts as files, signed apart and by other tools, submitted to a running gate and read by every client.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 use tufgate::Digest;
@@ -9,6 +9,7 @@ use crate::support::{
     ceremony::{done, new_key, refused, said},
     clients::python,
     gate::{Gate, Setup, tufgate, until},
+    http,
     nginx::Nginx,
     readers::{Readers, sound},
 };
@@ -405,23 +406,36 @@ fn what_the_gate_observed_is_countersigned_by_the_same_steps() {
 #[test]
 fn an_observed_role_gets_bins_of_its_own_in_both_views() {
     let nginx = Nginx::start();
-    let gate = observing(&nginx, "[tuf]\ngrow_at = 2\n");
+    let mut gate = observing(&nginx, "[tuf]\ngrow_at = 2\n");
     let readers = Readers::new(&gate);
     let site = site(&gate);
     let pages = ["docs/a.txt", "docs/b.txt", "docs/c.txt", "docs/d.txt"];
-    let countersign = |draft: &str| {
-        done(&gate, &["delegation", "sign", draft, "--yes", "--key", "dora.pem"]);
-        let submit = ["delegation", "submit", draft, "--wait", "20", "--url", &gate.url()];
-        done(&gate, &submit)
-    };
     // Two targets stand in the role's own file.
     for page in &pages[..2] {
         gate.publish(&format!("/{page}"), page.as_bytes());
     }
     let few = prepared(&gate, &site, "few.json", &["docs/a.txt: +", "docs/b.txt: +"]);
     assert!(!few.contains("docs.bins"), "{few}");
-    countersign("few.json");
+    countersign(&gate, "few.json");
     readers.all_read(&gate, pages[0], pages[0].as_bytes());
+
+    let backup = tempfile::tempdir().unwrap();
+    let copy = |from: &Path, to: &Path| {
+        for part in ["ledger.db", "metadata"] {
+            let _ = fs::remove_dir_all(to.join(part));
+            for rest in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(to.join(format!("{part}{rest}")));
+            }
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args([from.join(part), to.to_owned()])
+                .status();
+            assert!(copied.unwrap().success());
+        }
+    };
+    gate.terminate();
+    copy(&gate.dir, backup.path());
+    gate.run();
 
     // Three do not: sixteen bins, and what leads to them in each view, are one draft, signed and taken together.
     gate.publish(&format!("/{}", pages[2]), pages[2].as_bytes());
@@ -437,7 +451,7 @@ fn an_observed_role_gets_bins_of_its_own_in_both_views() {
     );
     let status = asking(&["status", "many.json"], &site);
     refused(&gate, &status, 1, "must sign: dora");
-    countersign("many.json");
+    countersign(&gate, "many.json");
     for page in &pages[..3] {
         readers.all_read(&gate, page, page.as_bytes());
     }
@@ -449,10 +463,48 @@ fn an_observed_role_gets_bins_of_its_own_in_both_views() {
     let one = prepared(&gate, &site, "one.json", &["docs/d.txt: +"]);
     assert!(one.contains("under docs.bins 1") && !one.contains("succinct/"), "{one}");
     assert_eq!(one.matches("fingerprint").count(), 1, "{one}");
-    countersign("one.json");
+    countersign(&gate, "one.json");
     readers.all_read(&gate, pages[3], pages[3].as_bytes());
     Readers::new(&gate).all_read(&gate, pages[3], pages[3].as_bytes());
     sound(&gate, &gate.root());
+
+    // Restored from before there were bins, they come back in both views.
+    gate.terminate();
+    let mirror = |folder: &str| {
+        for file in fs::read_dir(gate.dir.join("metadata").join(folder))
+            .unwrap()
+            .map(Result::unwrap)
+        {
+            if file.file_type().unwrap().is_file() {
+                let name = format!("/mirror/{folder}{}", file.file_name().to_str().unwrap());
+                let put = http::request(nginx.address(), "PUT", &name, &[], &fs::read(file.path()).unwrap());
+                assert!(put.status < 300, "{name}: {}", put.status);
+            }
+        }
+    };
+    mirror("");
+    mirror("succinct/");
+    copy(backup.path(), &gate.dir);
+    done(
+        &gate,
+        &[
+            "recover",
+            "--from-public",
+            &format!("http://{}/mirror/", nginx.address()),
+        ],
+    );
+    gate.run();
+    for page in pages {
+        readers.all_read(&gate, page, page.as_bytes());
+    }
+    sound(&gate, &gate.root());
+}
+
+/// Signs a draft as dora and hands it in.
+fn countersign(gate: &Gate, draft: &str) {
+    done(gate, &["delegation", "sign", draft, "--yes", "--key", "dora.pem"]);
+    let submit = ["delegation", "submit", draft, "--wait", "20", "--url", &gate.url()];
+    done(gate, &submit);
 }
 
 #[test]
